@@ -1,0 +1,313 @@
+"""The call: a published audio track, fed by a thread that a busy session cannot stop.
+
+One thread per process, with an event loop of its own, pumps every room output. It starts with the first and ends with
+the last; nothing exists at import, so a process may be forked before its first call. While the session's loop is
+blocked, it goes on (it waits for the interpreter's lock only, 5 ms at most each time it is taken from it).
+
+LiveKit's native source takes 10 ms out of its queue every 10 ms, and sends silence where there is nothing. A capture
+completes on the tick that leaves `queue_ms` in it; then the next block is rendered and captured. So the queue holds
+between `queue_ms` and a block more, a fact is heard `queue_ms` + 10 to 30 ms after it was posted, and the pump may be
+`queue_ms` + 10 ms late before there is a gap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import logging
+import threading
+
+import numpy as np
+from livekit import rtc
+
+from soundscape.exceptions import OutputError, UsageError
+from soundscape.outputs import BLOCK_SECONDS, SafeSource, Source, to_int16
+
+__all__ = ["RoomOutput"]
+
+logger = logging.getLogger("soundscape")
+
+QUEUE_MS = 30
+"""Heard after 40 to 60 ms, with 40 ms to be late; each 10 ms less is heard 10 ms earlier and gives 10 ms less."""
+
+_TICK_SECONDS = 0.01
+_PUBLISH_SECONDS = 10.0
+_UNPUBLISH_SECONDS = 1.0
+_LET_GO_SECONDS = 1.0
+_RETRY_SECONDS = (0.05, 1.0)  # the first wait after a failed capture, doubled up to the second
+_BITRATE = 48_000  # what LiveKit's clients call music; their default for speech is half of it
+
+
+class RoomOutput:
+    """Publishes the sound as a track of its own.
+
+    Args:
+        room: the connected room; `None` publishes nothing and offers `track` alone, for tests.
+        track_name: front ends look for this name; it is also how the publication is found again after a reconnect,
+            which gives it another SID. Unique in the room, please.
+        queue_ms: what the native queue holds back against being late, a positive multiple of 10.
+        options: how the track is published. Unless given: no DTX, which chops a quiet bed into pieces, and a bit rate
+            for music.
+
+    Attributes:
+        captured: frames handed to LiveKit.
+        failures: captures that failed; each was tried again.
+
+    Raises:
+        UsageError: `queue_ms` is no positive multiple of 10, or `options` call the track a microphone, which would make
+            it the one that is transcribed as the agent's voice.
+    """
+
+    def __init__(
+        self,
+        room: rtc.Room | None,
+        *,
+        track_name: str = "background_audio",
+        queue_ms: int = QUEUE_MS,
+        options: rtc.TrackPublishOptions | None = None,
+    ) -> None:
+        if queue_ms <= 0 or queue_ms % 10:  # anything else is a panic in the native source and ends the process
+            raise UsageError(f"queue_ms is {queue_ms}; it must be a positive multiple of 10")
+        if options is None:
+            options = rtc.TrackPublishOptions(dtx=False)
+            options.audio_encoding.max_bitrate = _BITRATE
+        if options.source == rtc.TrackSource.SOURCE_MICROPHONE:
+            raise UsageError(
+                "a background cannot be published as SOURCE_MICROPHONE: it would pass for the agent's voice"
+            )
+        self.captured = 0
+        self.failures = 0
+        self._room = room
+        self._track_name = track_name
+        self._queue = queue_ms / 1000
+        self._options = options
+        self._track: rtc.LocalAudioTrack | None = None
+        self._native: rtc.AudioSource | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # the thread's, while this output uses it
+        self._pumping: asyncio.Task[None] | None = None  # on that loop
+        self._recovered = False
+        self._closed = False
+        self._leaving: asyncio.Task[None] | None = None  # a cancelled aclose's: a task that nobody holds may vanish
+
+    @property
+    def track(self) -> rtc.LocalAudioTrack | None:
+        """The track, from `start` to the end."""
+        return self._track
+
+    @property
+    def publication(self) -> rtc.LocalTrackPublication | None:
+        """The track's publication as the room has it now; `None` while there is none."""
+        return self._published() if self._track is not None else None
+
+    async def start(self, source: Source) -> None:
+        """Publishes the track and begins to pump. After a failure it may be called again.
+
+        Raises:
+            OutputError: the track cannot be published.
+            UsageError: it was started before.
+        """
+        if self._loop is not None or self._closed:
+            raise UsageError("RoomOutput was started before; an output is started once")
+        self._loop = loop = _thread.acquire()
+        try:
+            # Captures run on the thread's loop; on any other than the source's own they would hang.
+            self._native = native = rtc.AudioSource(
+                source.sample_rate, source.num_channels, queue_size_ms=round(self._queue * 1000), loop=loop
+            )
+            self._track = track = rtc.LocalAudioTrack.create_audio_track(self._track_name, native)
+            await self._publish(track)
+        except BaseException:
+            if not self._closed:
+                self._let_go(loop)
+            raise
+        if self._closed:  # while it was being published
+            await self._unpublish()
+        else:
+            loop.call_soon_threadsafe(self._begin, SafeSource(source), native)
+
+    def changed(self) -> None:
+        """The queue is short: what is in it is heard before anything could be taken back."""
+
+    async def aclose(self, *, timeout: float = 0.0) -> None:
+        """Plays on until the source has finished and is heard, `timeout` seconds at most, then takes the track back:
+        another second in a room that does not answer. Cancelled, it takes it back in the background."""
+        loop = self._loop
+        if loop is None or self._closed:
+            return
+        self._closed = True
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._played_out(), loop))
+            await self._unpublish()
+        except asyncio.CancelledError:
+            self._leaving = asyncio.create_task(self._unpublish(), name="soundscape.RoomOutput.unpublish")
+            raise
+        finally:
+            gone = self._let_go(loop)
+        # A render that never returns keeps its thread; it does not keep the session.
+        await asyncio.wait([asyncio.wrap_future(gone)], timeout=_LET_GO_SECONDS)
+        _thread.join(_LET_GO_SECONDS)
+
+    async def _publish(self, track: rtc.LocalAudioTrack) -> None:
+        room = self._room
+        if room is None:
+            return
+        if not room.isconnected():  # LiveKit would wait for ever in a room that was left
+            raise OutputError("the room does not take the background: it is not connected")
+        publishing = asyncio.create_task(
+            room.local_participant.publish_track(track, self._options), name="soundscape.RoomOutput.publish"
+        )
+        try:
+            async with asyncio.timeout(_PUBLISH_SECONDS):
+                await asyncio.shield(publishing)
+        except TimeoutError as error:
+            self._leaving = asyncio.create_task(self._withdraw(publishing))
+            raise OutputError(f"the room did not take the background within {_PUBLISH_SECONDS:.0f} s") from error
+        except asyncio.CancelledError:
+            self._leaving = asyncio.create_task(self._withdraw(publishing))
+            raise
+        except Exception as error:  # LiveKit raises bare ones
+            raise OutputError(f"the room does not take the background: {error}") from error
+
+    async def _withdraw(self, publishing: asyncio.Task[rtc.LocalTrackPublication]) -> None:
+        """Takes back what is still being published: cancelled, it would appear all the same, in nobody's books."""
+        await asyncio.wait([publishing], timeout=_PUBLISH_SECONDS)
+        publishing.cancel()
+        await asyncio.gather(publishing, return_exceptions=True)
+        await self._unpublish()
+
+    async def _unpublish(self) -> None:
+        """Bounded, and never raises: the room may go at any moment, and takes the track with it."""
+        room, publication = self._room, self._published()
+        if room is None or publication is None or not room.isconnected():
+            return
+        try:
+            async with asyncio.timeout(_UNPUBLISH_SECONDS):
+                await room.local_participant.unpublish_track(publication.sid)
+        except Exception as error:
+            logger.debug("the background's track was not taken back: %r", error)
+
+    def _published(self) -> rtc.LocalTrackPublication | None:
+        if self._room is not None:
+            # By name: a full reconnect publishes the track again under another SID.
+            with contextlib.suppress(Exception):  # a room that was never connected has no participant
+                for publication in self._room.local_participant.track_publications.values():
+                    if publication.name == self._track_name:
+                        return publication
+        return None
+
+    # --- from here on the output thread's side -------------------------------------------------------------------
+
+    def _let_go(self, loop: asyncio.AbstractEventLoop) -> concurrent.futures.Future[None]:
+        # The native threads of a source live as long as its track does, so neither waits for the garbage collector.
+        native, self._native, self._track, self._loop = self._native, None, None, None
+        gone = asyncio.run_coroutine_threadsafe(self._finish(native), loop)
+        gone.add_done_callback(lambda _: _thread.release())
+        return gone
+
+    def _begin(self, source: SafeSource, native: rtc.AudioSource) -> None:
+        self._pumping = asyncio.get_running_loop().create_task(self._pump(source, native))
+
+    async def _played_out(self) -> None:
+        if self._pumping is not None:
+            await asyncio.wait([self._pumping])
+
+    async def _finish(self, native: rtc.AudioSource | None) -> None:
+        pumping, self._pumping = self._pumping, None
+        if pumping is not None:
+            pumping.cancel()
+            await asyncio.wait([pumping])
+        if native is not None:
+            await native.aclose()
+
+    async def _pump(self, source: SafeSource, native: rtc.AudioSource) -> None:
+        loop = asyncio.get_running_loop()
+        frames = round(native.sample_rate * BLOCK_SECONDS)
+        seconds = frames / native.sample_rate
+        # One for all blocks: a capture copies it before it waits, and only one is under way.
+        frame = rtc.AudioFrame.create(native.sample_rate, native.num_channels, frames)
+        samples = np.frombuffer(frame.data, np.int16).reshape(frames, native.num_channels)
+        played = loop.time()  # when all that was captured will have been played, at the earliest
+        while not source.finished:
+            to_int16(source.render(frames), samples)
+            played = max(played, loop.time()) + seconds
+            await self._deliver(native, frame)
+            self.captured += frames
+            ahead = played - loop.time()
+            if ahead > self._queue + seconds:
+                # Never with a source that keeps its queue: a closed one takes everything at once, without so much as
+                # a turn of the loop, and this loop would take every session of the process with it.
+                await asyncio.sleep(ahead - self._queue)
+        await asyncio.sleep(played + _TICK_SECONDS - loop.time())
+
+    async def _deliver(self, native: rtc.AudioSource, frame: rtc.AudioFrame) -> None:
+        """Captures a block, again and again until it is taken: what follows is heard whole."""
+        wait, most = _RETRY_SECONDS
+        failed = False
+        while True:
+            try:
+                await self._capture(native, frame)
+            except Exception as error:
+                self.failures += 1
+                failed = True
+                if self.failures == 1:
+                    logger.warning("the room does not take the background; trying again, said once", exc_info=error)
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, most)
+            else:
+                if failed and not self._recovered:
+                    self._recovered = True
+                    logger.warning("the room takes the background again; said once")
+                return
+
+    async def _capture(self, native: rtc.AudioSource, frame: rtc.AudioFrame) -> None:
+        await native.capture_frame(frame)
+
+
+class _OutputThread:
+    """The one thread, counted by those who use it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+
+    def acquire(self) -> asyncio.AbstractEventLoop:
+        """The thread's loop, to be released once."""
+        with self._lock:
+            if self._loop is None or self._thread is None or not self._thread.is_alive():  # a fork leaves a dead one
+                self._users, self._loop, self._stop = 0, asyncio.new_event_loop(), asyncio.Event()
+                # A daemon: a process may end without closing its outputs.
+                self._thread = threading.Thread(
+                    target=_run, args=(self._loop, self._stop), name="soundscape-output", daemon=True
+                )
+                self._thread.start()
+            self._users += 1
+            return self._loop
+
+    def release(self) -> None:
+        """Gives the loop back. The last one ends the thread, without waiting for it. From any thread."""
+        with self._lock:
+            self._users -= 1
+            if self._users == 0 and self._loop is not None and self._stop is not None:
+                self._loop.call_soon_threadsafe(self._stop.set)
+                self._loop = None
+
+    def join(self, timeout: float) -> None:
+        """Waits for a thread that is ending, `timeout` seconds at most: well under a millisecond."""
+        with self._lock:
+            ending = self._thread if self._users == 0 else None
+        if ending is not None:
+            ending.join(timeout)
+
+
+def _run(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(stop.wait())
+
+
+_thread = _OutputThread()
