@@ -1,0 +1,38 @@
+"""A LiveKit agent in an office: a normal agent, and the one line that gives it a background.
+
+    python examples/agent.py dev
+
+needs LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET; the models are called through LiveKit's inference service.
+"""
+
+from livekit.agents import Agent, AgentServer, AgentSession, JobContext, cli
+
+import soundscape
+from soundscape import Soundscape
+
+server = AgentServer()
+
+
+class Assistant(Agent):
+    def __init__(self) -> None:
+        super().__init__(instructions="You are a friendly order desk. Answer in one or two short sentences.")
+
+    async def on_enter(self) -> None:
+        self.session.generate_reply(instructions="Greet the caller and offer your help.")
+
+
+@server.rtc_session()
+async def entrypoint(ctx: JobContext) -> None:
+    session: AgentSession[None] = AgentSession(
+        stt="deepgram/nova-3",
+        llm="openai/gpt-4.1-mini",
+        tts="cartesia/sonic-3",
+    )
+    # The line. `session.use(...)` does the same; this spelling is known to type checkers.
+    soundscape.use(session, Soundscape.from_file("office"))
+
+    await session.start(Assistant(), room=ctx.room)
+
+
+if __name__ == "__main__":
+    cli.run_app(server)

@@ -1,0 +1,1 @@
+"""A real agent session in conversation, with no keys, no server and no sound card."""
