@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -113,10 +114,14 @@ def demo(
     asyncio.run(run(scene, folder=folder, seed=seed, speakers=not quiet, allow_outside=allow_outside, console=out))
 
 
-def main() -> None:
-    """Runs the command line: exit status 0, 1 where a scene or a sound is wrong, 2 where the call is."""
+def main(args: Sequence[str] | None = None) -> None:
+    """Runs the command line: exit status 0, 1 where a scene or a sound is wrong, 2 where the call is.
+
+    Args:
+        args: what stands after the program's name; the process' own arguments unless given.
+    """
     try:
-        app()
+        app(args)
     except SceneError as error:
         err.print(escape(str(error)))
         sys.exit(1)

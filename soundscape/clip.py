@@ -33,7 +33,7 @@ which holds the power for equal sounds (r = 1), for strangers (r = 0) and in bet
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,7 +121,7 @@ class Clip:
         """Frames of the clip played once."""
         return len(self.samples)
 
-    def runs(self, position: int, frames: int, *, loop: bool) -> Iterator[NDArray[np.float32]]:
+    def runs(self, position: int, frames: int, *, loop: bool) -> Sequence[NDArray[np.float32]]:
         """The pieces, in order and without copies, that make up the frames from a position on.
 
         Args:
@@ -129,19 +129,19 @@ class Clip:
             frames: how many are wanted.
             loop: whether the clip goes round. If not, the pieces end where the clip does, which may be at once.
         """
-        if not loop:
-            if position < len(self.samples) and frames > 0:
-                yield self.samples[position : position + frames]
-            return
         end = position + frames
+        if end <= self.period or not loop:
+            return (self.samples[position:end],) if position < len(self.samples) and frames > 0 else ()
+        pieces = []
         while position < end:
             q = position if position < self.period else (position - self.period) % self.period
             if position >= self.period and q < len(self.seam):
                 piece = self.seam[q : q + end - position]
             else:
                 piece = self.samples[q : min(self.period, q + end - position)]
-            yield piece
+            pieces.append(piece)
             position += len(piece)
+        return pieces
 
 
 def _finite(frames: NDArray[np.float32]) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -85,22 +85,22 @@ class Envelope:
         duration: frames it takes; with 0 the gain is `g1` from `start` on.
         g0: linear gain up to `start`.
         g1: linear gain from the end on: the target.
+        end: the first frame at the target.
     """
 
     start: int
     duration: int
     g0: float
     g1: float
+    end: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "end", self.start + self.duration)  # asked for several times a block
 
     @classmethod
     def at_rest(cls, gain: float, frame: int = 0) -> Envelope:
         """An envelope that stays at a linear gain."""
         return cls(frame, 0, gain, gain)
-
-    @property
-    def end(self) -> int:
-        """The first frame at the target."""
-        return self.start + self.duration
 
     def moving(self, frame: int) -> bool:
         """Whether the target has not been reached yet at a frame."""

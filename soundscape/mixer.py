@@ -51,6 +51,7 @@ class Mixer:
 
     def __init__(self, clips: Mapping[str, Clip]) -> None:
         self._clips = clips
+        self._loaded: dict[str, Clip] = {}  # `clips` may be slow to ask
         self._playbacks: dict[int, _Playback] = {}
         self._scratch = np.empty(0, np.float32)
 
@@ -115,17 +116,29 @@ class Mixer:
             rest = pick._replace(began=frame - clip.period, loop=False)
             self._playbacks[number] = playback._replace(picks=(rest,))
 
+    def _load(self, source: str) -> Clip:
+        clip = self._loaded[source] = self._clips[source]
+        return clip
+
     def _add(self, out: npt.NDArray[np.float32], first: int, last: int, envelope: Envelope, pick: _Pick) -> bool:
         """Adds a pick's sound to a block.
 
         Returns:
             Whether it goes on after the block.
         """
-        clip = self._clips[pick.source]
+        clip = self._loaded.get(pick.source) or self._load(pick.source)
         lasts = True
         if not pick.loop:
             end = pick.began + clip.length
             lasts, last = end > last, max(first, min(end, last))
+        scratch = self._scratch
+        if envelope.end <= first and pick.envelope.end <= first:  # at rest: most blocks are
+            level, at = envelope.g1 * pick.envelope.g1 * pick.gain, 0
+            for run in clip.runs(first - pick.began, last - first, loop=pick.loop):
+                target = out[at : at + len(run)]
+                target += np.multiply(run, level, scratch[: len(run)])
+                at += len(run)
+            return lasts
         at = 0
         for begin, end in _spans(first, last, envelope, pick.envelope):
             gain = _gain(begin, end, envelope, pick.envelope, pick.gain)
@@ -135,15 +148,13 @@ class Mixer:
                 if not isinstance(gain, float):
                     factor, gain = gain[:size], gain[size:]
                 target = out[at : at + size]
-                np.add(target, np.multiply(run, factor, out=self._scratch[:size]), out=target)
+                target += np.multiply(run, factor, scratch[:size])
                 at += size
         return lasts
 
 
 def _spans(first: int, last: int, layer: Envelope, pick: Envelope) -> Iterable[tuple[int, int]]:
     """The span cut where an envelope comes to rest."""
-    if layer.end <= first and pick.end <= first:
-        return ((first, last),)
     cuts = sorted({first, last, *(e.end for e in (layer, pick) if first < e.end < last)})
     return pairwise(cuts)
 

@@ -72,7 +72,8 @@ def plot_take(take: Take, path: Path, sounds: Mapping[str, npt.NDArray[np.float3
 def _bands(ax: Axes, take: Take, *, named: bool) -> None:
     for start, end, name in take.states():
         ax.axvspan(start, end, color=_STATE_COLOURS.get(name, _OTHER_STATE), linewidth=0, zorder=0)
-        if named and name != "none":
+        wide_enough = (end - start) * take.sample_rate > 0.007 * len(name) * take.frames
+        if named and name != "none" and wide_enough:
             ax.text((start + end) / 2, 1.03, name, transform=ax.get_xaxis_transform(), ha="center", fontsize=8)
 
 
@@ -81,6 +82,7 @@ def _gains(ax: Axes, take: Take) -> None:
     for i, key in enumerate(take.keys):
         gains = take.gains(key, step)
         if gains.any():
+            gains[gains == 0] = np.nan  # silence is no line
             ax.plot(np.arange(len(gains)) * step, gains, label=key, color=_LINES[i % len(_LINES)], linewidth=1.6)
     ax.set_ylim(bottom=0)
     ax.set_ylabel("gain of each layer")

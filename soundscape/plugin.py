@@ -189,8 +189,8 @@ class Soundscape:
         self._post(Fact("tool", next(iter(self._tools.values()), None)))
 
     def _session_closed(self, _: Any) -> None:
-        self._post(Fact("close"))
         if self._closing is None:
+            self._post(Fact("close"))
             self._closing = asyncio.ensure_future(self._close())
             self._closing.add_done_callback(_retrieve)
 
@@ -248,7 +248,8 @@ class Soundscape:
 
         It waits for the fade, 10 s at most; cancelled, it lets go at once.
         """
-        self._post(Fact("close"))
+        if self._closing is None:
+            self._post(Fact("close"))
         for event, handler in self._handlers:
             assert self._session is not None
             self._session.off(event, handler)

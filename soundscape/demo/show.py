@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from soundscape.demo.conversation import converse
+from soundscape.demo.conversation import Timing, Turn, converse
 from soundscape.demo.scripted import PacedVoice
 from soundscape.engine import Entry, Fact
 from soundscape.gain import linear_to_db
@@ -103,7 +103,17 @@ def _open_speakers(sample_rate: int) -> Any:
     return stream
 
 
-async def run(scene: str, *, folder: Path, seed: int, speakers: bool, allow_outside: bool, console: Console) -> None:
+async def run(
+    scene: str,
+    *,
+    folder: Path,
+    seed: int,
+    speakers: bool,
+    allow_outside: bool,
+    console: Console,
+    timing: Timing | None = None,
+    turns: Sequence[Turn] | None = None,
+) -> None:
     """Holds the demo's conversation with a scene behind it.
 
     Leaves `soundscape-demo.wav` (voice and background together) and `soundscape-demo.png`.
@@ -115,6 +125,8 @@ async def run(scene: str, *, folder: Path, seed: int, speakers: bool, allow_outs
         speakers: whether to play it as well, where there is something to play it on.
         allow_outside: whether sources may leave the scene's folder.
         console: where it is shown.
+        timing: the conversation's; the demo's own unless given.
+        turns: likewise.
 
     Raises:
         SceneError: the scene or one of its sounds is wrong; nothing was started.
@@ -129,7 +141,7 @@ async def run(scene: str, *, folder: Path, seed: int, speakers: bool, allow_outs
     session.output.audio = voice
     use(session, background)
     with _screen(console, background, stage) as say:
-        await converse(session, on_line=say)
+        await converse(session, timing=timing, turns=turns, on_line=say)
         await background.aclose()
     _leave(background, stage, folder, console)
 
@@ -139,7 +151,12 @@ def _leave(background: Soundscape, stage: _Stage, folder: Path, console: Console
     sound, voice = stage.mixed()
     engine = background.engine
     take = Take(
-        background.scene, engine.facts, clips={}, until=len(sound), seed=background.seed, sample_rate=SAMPLE_RATE
+        background.scene,
+        engine.facts,
+        clips=background.clips,
+        until=len(sound),
+        seed=background.seed,
+        sample_rate=SAMPLE_RATE,
     )
     console.print()
     for line in _transcript(engine.facts, engine.log):

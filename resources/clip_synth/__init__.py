@@ -1,0 +1,1 @@
+"""Synthesis of the background clips: one module per family of sound, numpy only."""
