@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +14,7 @@ from soundscape.exceptions import OutputError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from soundscape.testing import Take
-
-__all__ = ["plot_take"]
+__all__ = ["plot"]
 
 _STATE_COLOURS = {
     "none": "#ffffff",
@@ -33,13 +31,24 @@ _LINES = ("#1f4e79", "#b45f06", "#38761d", "#85200c", "#674ea7", "#0b5394", "#7f
 _COLUMNS = 2400
 
 
-def plot_take(take: Take, path: Path, sounds: Mapping[str, npt.NDArray[np.float32]]) -> None:
-    """Draws a take.
+def plot(
+    path: Path,
+    *,
+    title: str,
+    seconds: float,
+    states: Sequence[tuple[float, float, str]],
+    gains: Mapping[str, npt.NDArray[np.float64]],
+    sounds: Mapping[str, npt.NDArray[np.float32]],
+) -> None:
+    """Draws a run of a scene.
 
     Args:
-        take: the take.
         path: where to; the suffix says the kind of picture.
-        sounds: waveforms to draw below the gains: name to float32 `(frames, 1)` at the take's sample rate.
+        title: above it.
+        seconds: its length.
+        states: from when to when (s) which state was committed.
+        gains: linear gain of each layer, `(points,)`, spread evenly over the length.
+        sounds: waveforms to draw below: name to float32 `(frames, 1)`, each spread over the length.
 
     Raises:
         OutputError: the picture cannot be written.
@@ -48,20 +57,21 @@ def plot_take(take: Take, path: Path, sounds: Mapping[str, npt.NDArray[np.float3
     # global list of figures and may look for a screen.
     from matplotlib.figure import Figure
 
-    seconds = take.frames / take.sample_rate
-    rows = 1 + len(sounds)
     figure = Figure(figsize=(12, 2.6 + 1.5 * len(sounds)), layout="constrained")
-    axes = figure.subplots(rows, 1, sharex=True, height_ratios=[2.2, *[1.3] * len(sounds)], squeeze=False)[:, 0]
+    heights = [2.2, *[1.3] * len(sounds)]
+    axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
     for ax in axes:
-        _bands(ax, take, named=ax is axes[0])
+        for start, end, name in states:
+            ax.axvspan(start, end, color=_STATE_COLOURS.get(name, _OTHER_STATE), linewidth=0, zorder=0)
         ax.set_xlim(0, seconds)
         ax.grid(axis="x", color="white", linewidth=0.6)
         for side in ("top", "right"):
             ax.spines[side].set_visible(False)
-    _gains(axes[0], take)
+    _name_states(axes[0], states, seconds)
+    _draw_gains(axes[0], gains, seconds)
     for ax, (name, samples) in zip(axes[1:], sounds.items(), strict=True):
-        _waveform(ax, samples, take.sample_rate, name)
-    axes[0].set_title(f"{take.scene.name}, seed {take.seed}", loc="left", fontsize=11, pad=18)
+        _draw_waveform(ax, samples[:, 0], seconds, name)
+    axes[0].set_title(title, loc="left", fontsize=11, pad=18)
     axes[-1].set_xlabel("seconds")
     try:
         figure.savefig(path, dpi=120)
@@ -69,35 +79,30 @@ def plot_take(take: Take, path: Path, sounds: Mapping[str, npt.NDArray[np.float3
         raise OutputError(f"{path}: the picture cannot be written: {error}") from None
 
 
-def _bands(ax: Axes, take: Take, *, named: bool) -> None:
-    for start, end, name in take.states():
-        ax.axvspan(start, end, color=_STATE_COLOURS.get(name, _OTHER_STATE), linewidth=0, zorder=0)
-        wide_enough = (end - start) * take.sample_rate > 0.007 * len(name) * take.frames
-        if named and name != "none" and wide_enough:
+def _name_states(ax: Axes, states: Sequence[tuple[float, float, str]], seconds: float) -> None:
+    for start, end, name in states:
+        if name != "none" and end - start > 0.007 * len(name) * seconds:
             ax.text((start + end) / 2, 1.03, name, transform=ax.get_xaxis_transform(), ha="center", fontsize=8)
 
 
-def _gains(ax: Axes, take: Take) -> None:
-    step = max(0.01, take.frames / take.sample_rate / _COLUMNS)
-    for i, key in enumerate(take.keys):
-        gains = take.gains(key, step)
-        if gains.any():
-            gains[gains == 0] = np.nan  # silence is no line
-            ax.plot(np.arange(len(gains)) * step, gains, label=key, color=_LINES[i % len(_LINES)], linewidth=1.6)
+def _draw_gains(ax: Axes, gains: Mapping[str, npt.NDArray[np.float64]], seconds: float) -> None:
+    for i, (key, values) in enumerate(gains.items()):
+        if values.any():
+            heard = np.where(values > 0, values, np.nan)  # silence is no line
+            times = np.arange(len(values)) * (seconds / len(values))
+            ax.plot(times, heard, label=key, color=_LINES[i % len(_LINES)], linewidth=1.6)
     ax.set_ylim(bottom=0)
     ax.set_ylabel("gain of each layer")
     if ax.lines:
         ax.legend(loc="upper right", fontsize=8, framealpha=0.85)
 
 
-def _waveform(ax: Axes, samples: npt.NDArray[np.float32], sample_rate: int, name: str) -> None:
+def _draw_waveform(ax: Axes, samples: npt.NDArray[np.float32], seconds: float, name: str) -> None:
     """The lowest and the highest sample of each column, so that no peak is lost."""
-    flat = samples[:, 0]
-    size = max(1, -(-len(flat) // _COLUMNS))
-    padded = np.pad(flat, (0, -len(flat) % size))
-    columns = padded.reshape(-1, size)
-    times = np.arange(len(columns)) * size / sample_rate
+    size = max(1, -(-len(samples) // _COLUMNS))
+    columns = np.pad(samples, (0, -len(samples) % size)).reshape(-1, size)
+    times = np.arange(len(columns)) * (size * seconds / max(1, len(samples)))
     ax.fill_between(times, columns.min(axis=1), columns.max(axis=1), color="#444444", linewidth=0.2)
-    peak = float(np.abs(flat).max(initial=0.0))
-    ax.set_ylim(-1.1 * max(peak, 0.01), 1.1 * max(peak, 0.01))
+    peak = float(np.abs(samples).max(initial=0.01))
+    ax.set_ylim(-1.1 * peak, 1.1 * peak)
     ax.set_ylabel(name)

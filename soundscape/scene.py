@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from functools import cached_property
-from itertools import combinations, product
+from itertools import product
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
@@ -21,6 +21,7 @@ from soundscape.gain import db_to_linear
 __all__ = [
     "AGENT_STATES",
     "NONE",
+    "RESERVED",
     "STATE_NAME",
     "AudioConfig",
     "Base",
@@ -41,7 +42,13 @@ AGENT_STATES = ("initializing", "idle", "listening", "thinking", "speaking")
 NONE = "none"
 """The state before the session and after it."""
 
+RESERVED = ("beat", "curve", "include", "parameter", "pitch")
+"""Keys that may come to mean something one day."""
+
 HOST_STATES = (*AGENT_STATES, "tool", "away")
+MAX_WAYS = 10_000
+"""Ways from state to state that one rule may name one by one; it keeps the search for ambiguous rules short."""
+
 STATE_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
@@ -210,6 +217,10 @@ def _matches(side: str | tuple[str, ...], state: str) -> bool:
     return state == side if isinstance(side, str) else state in side
 
 
+def _written(side: str | tuple[str, ...]) -> list[str]:
+    return [side] if isinstance(side, str) else list(dict.fromkeys(side))
+
+
 def _rank(rule: Transition) -> int:
     """Both named, `to` named, `from` named, both `*`: the higher wins."""
     return 2 * _names(rule.to) + _names(rule.from_)
@@ -227,7 +238,7 @@ class SceneModel(_Table):
     pools: dict[str, Pool] = Field(default={}, description="Pools by name.")
     transitions: tuple[Transition, ...] = Field(default=(), strict=False, description="How to get from state to state.")
 
-    @property
+    @cached_property
     def known_states(self) -> tuple[str, ...]:
         """Every state a rule may name: LiveKit's, `tool`, `away`, `none` and the scene's own."""
         return tuple(dict.fromkeys((NONE, *HOST_STATES, *self.states)))
@@ -379,33 +390,46 @@ class SceneModel(_Table):
                 yield Flaw(loc, f"the key {key!r} has another {what} in {place}", 'tell them apart with key = "..."')
 
     def _rule_flaws(self) -> Iterator[Flaw]:
+        known = set(self.known_states)
         for i, rule in enumerate(self.transitions):
             for key, side in (("from", rule.from_), ("to", rule.to)):
                 for j, name in enumerate((side,) if isinstance(side, str) else side):
                     loc = ("transitions", i, key) if isinstance(side, str) else ("transitions", i, key, j)
                     if name == "*" and not isinstance(side, str):
                         yield Flaw(loc, "a list may not hold '*'", f'write {key} = "*"')
-                    elif name != "*" and name not in self.known_states:
-                        yield Flaw(
-                            loc,
-                            f"no state is called {name!r}",
-                            nearest(name, self.known_states) or f"define it as [states.{name}]",
-                        )
+                    elif name != "*" and name not in known:
+                        hint = nearest(name, self.known_states) or f"define it as [states.{name}]"
+                        yield Flaw(loc, f"no state is called {name!r}", hint)
         yield from self._ambiguous()
 
     def _ambiguous(self) -> Iterator[Flaw]:
-        """Two rules of one rank that set the same value for the same way: neither can be meant to win."""
-        known = self.known_states
-        for (i, one), (j, other) in combinations(enumerate(self.transitions), 2):
-            if _rank(one) != _rank(other):
+        """Two rules of one rank that set the same value for the same way: neither can be meant to win.
+
+        Rules of one rank name the same sides, so ways can be compared by what is written.
+        """
+        seen: dict[tuple[int, str, str, str], int] = {}
+        for j, rule in enumerate(self.transitions):
+            sources, targets = _written(rule.from_), _written(rule.to)
+            if len(sources) * len(targets) > MAX_WAYS:
+                yield Flaw(("transitions", j), f"a rule for more than {MAX_WAYS:,} ways", 'write "*" for one side')
                 continue
-            both = [key for key in one.values() if key in other.values()]
-            sources = [s for s in known if _matches(one.from_, s) and _matches(other.from_, s)]
-            targets = [s for s in known if _matches(one.to, s) and _matches(other.to, s)]
-            way = next(((s, t) for s, t in product(sources, targets) if s != t), None)
-            if both and way:
+            ways = [(s, t) for s, t in product(sources, targets) if s != t or s == "*"]
+            clash = None
+            for key in rule.values():
+                for source, target in ways:
+                    i = seen.setdefault((_rank(rule), key, source, target), j)
+                    clash = clash or (None if i == j else (i, key, source, target))
+            if clash:
+                i, key, source, target = clash
                 yield Flaw(
                     ("transitions", j),
-                    f"sets {both[0]} for {way[0]} -> {way[1]}, and so does transitions[{i}]",
+                    f"sets {key} for {self._for_example(source, target)}, and so does transitions[{i}]",
                     "name the states of one of them more closely",
                 )
+
+    def _for_example(self, source: str, target: str) -> str:
+        """A way between two states, one for each `*`."""
+        known = [name for name in self.known_states if name != NONE]
+        sources = known if source == "*" else [source]
+        targets = known if target == "*" else [target]
+        return next(f"{s} -> {t}" for s, t in product(sources, targets) if s != t)

@@ -234,9 +234,18 @@ class Take:
             path: where to.
             sounds: waveforms in place of the take's own: name to float32 `(frames, 1)` at the take's sample rate.
         """
-        from soundscape.plot import plot_take
+        from soundscape.plot import plot
 
-        plot_take(self, Path(path), {"sound": self.audio()} if sounds is None else sounds)
+        seconds = self.frames / self.sample_rate
+        step = max(0.01, seconds / 2_400)
+        plot(
+            Path(path),
+            title=f"{self.scene.name}, seed {self.seed}",
+            seconds=seconds,
+            states=self.states(),
+            gains={key: self.gains(key, step) for key in self.keys},
+            sounds={"sound": self.audio()} if sounds is None else sounds,
+        )
 
     def __str__(self) -> str:
         """The transcript: a line for each thing that was decided."""

@@ -1070,7 +1070,7 @@ def test_t14_the_later_picks_of_a_loop_are_among_the_entries() -> None:
 
 
 def test_t14_a_pool_of_one_loops_and_draws_only_at_its_start() -> None:
-    """An entry that is never drawn does not make it a pool of two."""
+    """An entry that is never drawn does not make it a pool of two: each of 20 visits of four passes takes one draw."""
     scene = """
         [defaults]
         crossfade = 0
@@ -1078,10 +1078,11 @@ def test_t14_a_pool_of_one_loops_and_draws_only_at_its_start() -> None:
         key = "bed"
         pool = [{ source = "a", probability = 0.5 }, { source = "b", probability = 0 }]
     """
-    seed = next(s for s in range(99) if [u(s, "bed", "pick", n) < 0.5 for n in range(3)] == [True, False, True])
-    take = Take(scene, "thinking@0 idle@9 thinking@10 idle@19 thinking@20", clips={"a": [1.0, 2.0]}, rate=1, seed=seed)
-    assert take.of("bed") == ["0 start 0->1 in 0", "9 release 1->0 in 0", "20 start 0->1 in 0"]
-    assert take.sound(9) == [1, 2, 1, 2, 1, 2, 1, 2, 1]
+    sequence = " ".join(f"thinking@{10 * n} idle@{10 * n + 8}" for n in range(20))
+    take = Take(scene, sequence, clips={"a": [1.0, 2.0]}, rate=1, seed=6)
+    sounded = [n for n in range(20) if u(6, "bed", "pick", n) < 0.5]
+    assert [line for line in take.of("bed") if "start" in line] == [f"{10 * n} start 0->1 in 0" for n in sounded]
+    assert take.sound(8, first=10 * sounded[0]) == [1, 2, 1, 2, 1, 2, 1, 2]
 
 
 # --- T15: chance ------------------------------------------------------------------------------------------------
@@ -1218,6 +1219,21 @@ def test_t18_in_one_frame_the_log_has_the_commit_first_and_then_the_keys_in_orde
         ("start", "a"),
         ("start", "b"),
         ("start", "c"),
+    ]
+
+
+def test_t18_what_a_timer_does_takes_its_place_by_key_in_the_frame_of_a_commit() -> None:
+    """The bell's 5 s are over in the frame in which another sound begins: commit, bell, typing."""
+    scene = f"""
+        {FINISHES}
+        [states.tool]
+        source = "typing"
+    """
+    take = Take(scene, "listening@0 thinking@1 initializing@2 tool@7", clips={"bell": 30})
+    assert [line for line in take.log if line.startswith("7 ")] == [
+        "7 commit tool",
+        "7 release bell 0.5->0 in 1",
+        "7 start typing 0->1 in 1",
     ]
 
 

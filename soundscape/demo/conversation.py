@@ -19,6 +19,8 @@ from livekit.agents.voice import io
 
 from soundscape.demo.scripted import Completion, PacedVoice, ScriptedLLM, ScriptedTTS, ToolCall
 
+__all__ = ["OnLine", "OrderDesk", "Timing", "Turn", "converse", "script"]
+
 OnLine = Callable[[str, str], None]
 """Called with who speaks ("caller" or "agent") and the line."""
 

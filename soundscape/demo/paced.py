@@ -18,6 +18,8 @@ from livekit import rtc
 from livekit.agents.voice import io
 from numpy.typing import NDArray
 
+__all__ = ["PacedVoice"]
+
 _Samples = NDArray[np.float32]
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+__all__ = ["CONSONANTS", "VOWELS", "WEAK", "Consonant", "Formants", "phones"]
+
 Formants = tuple[int, int, int]
 """F1, F2, F3 in Hz."""
 

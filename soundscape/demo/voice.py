@@ -27,6 +27,8 @@ from numpy.typing import NDArray
 
 from soundscape.demo.phones import CONSONANTS, VOWELS, WEAK, Formants, phones
 
+__all__ = ["LOUDNESS_LUFS", "PEAK_DBFS", "speak"]
+
 Floats = NDArray[np.float32]
 _Array = NDArray[np.float64]
 _Complex = NDArray[np.complex64]

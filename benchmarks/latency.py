@@ -1,0 +1,115 @@
+"""How late a change of state is heard: soundscape beside LiveKit's own player, on one session, in one run.
+
+    python benchmarks/latency.py [CHANGES]
+
+Both play the same two files: a quiet bed, and a tone while the agent thinks. Both publish a real track, read back with
+`rtc.AudioStream.from_track`. The clock runs from the session's event to the arrival of the 10 ms block in which the
+tone is first there, or for the first time not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from livekit import rtc
+from livekit.agents import AgentSession, AgentStateChangedEvent, AudioConfig, BackgroundAudioPlayer
+from peer import TrackRoom
+
+from soundscape import RoomOutput, Scene, Soundscape
+from soundscape.outputs.file import write_audio
+
+SAMPLE_RATE = 48_000
+SCENE = """
+[base]
+source = "bed.wav"
+[states.thinking]
+source = "tone.wav"
+[defaults]
+crossfade = 0
+"""
+
+
+def write_sounds(folder: Path) -> None:
+    times = np.arange(20 * SAMPLE_RATE) / SAMPLE_RATE
+    for name, hertz, level in (("bed", 100, 0.02), ("tone", 1000, 0.5)):
+        sound = (level * np.sin(2 * np.pi * hertz * times)).astype(np.float32)
+        write_audio(folder / f"{name}.wav", [sound[:, np.newaxis]], SAMPLE_RATE)
+
+
+class Tap:
+    """Listens to a track for the block in which the tone comes or goes."""
+
+    def __init__(self, track: rtc.LocalAudioTrack) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stream = rtc.AudioStream.from_track(track=track, sample_rate=SAMPLE_RATE, num_channels=1)
+        self._loud = False
+        self.changes: list[tuple[float, bool]] = []
+        self._task = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        async for event in self._stream:
+            peak = np.abs(np.frombuffer(event.frame.data, np.int16)).max() / 32768
+            if (peak > 0.1) != self._loud:
+                self._loud = not self._loud
+                self.changes.append((self._loop.time(), self._loud))
+
+    async def aclose(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self._stream.aclose()
+
+
+async def main(changes: int) -> None:
+    loop = asyncio.get_running_loop()
+    session: AgentSession[Any] = AgentSession()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_sounds(folder)
+        room = TrackRoom()
+        player = BackgroundAudioPlayer(
+            ambient_sound=AudioConfig(str(folder / "bed.wav")), thinking_sound=AudioConfig(str(folder / "tone.wav"))
+        )
+        await player.start(room=room.as_room(), agent_session=session)
+        output = RoomOutput(None)
+        background = Soundscape(Scene.from_toml(SCENE, folder), seed=1, output=output).attach(session)
+        while output.track is None:
+            await asyncio.sleep(0.01)
+        assert room.track is not None
+        taps = {"soundscape": Tap(output.track), "LiveKit": Tap(room.track)}
+        await asyncio.sleep(2)
+        events: list[tuple[float, bool]] = []
+        for i in range(changes):
+            old, new = ("thinking", "listening") if i % 2 else ("listening", "thinking")
+            events.append((loop.time(), new == "thinking"))
+            session.emit("agent_state_changed", AgentStateChangedEvent(old_state=old, new_state=new))  # type: ignore[arg-type]
+            await asyncio.sleep(1.2 + 0.3 * random.random())
+        medians = {}
+        for who, tap in taps.items():
+            late = []
+            for at, loud in events:
+                heard = next((when for when, what in tap.changes if what == loud and at < when < at + 1.2), None)
+                if heard is not None:
+                    late.append((heard - at) * 1000)
+            late.sort()
+            medians[who] = statistics.median(late)
+            print(
+                f"{who:11} median {medians[who]:6.1f} ms   p99 {late[int(0.99 * (len(late) - 1))]:6.1f}"
+                f"   least {late[0]:6.1f}   most {late[-1]:6.1f}   heard {len(late)} of {len(events)}"
+            )
+        ratio = medians["soundscape"] / medians["LiveKit"]
+        print(f"soundscape's median is {ratio:.3f} of LiveKit's, 1 / {1 / ratio:.1f}")
+        for tap in taps.values():
+            await tap.aclose()
+        await background.aclose()
+        await player.aclose()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 60))

@@ -1,0 +1,203 @@
+"""The text of a scene: what it says, and where. Bounded in time whatever the text.
+
+Values come from the standard library's parser. Where something is wrong, tree-sitter's TOML grammar says where it
+stands; it is not asked otherwise, so a good scene pays nothing for it.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+__all__ = ["MAX_BYTES", "MAX_NESTING", "TOO_LARGE", "Loc", "Place", "TextError", "places", "read"]
+
+MAX_BYTES = 1_000_000
+MAX_NESTING = 16
+
+TOO_LARGE = f"larger than {MAX_BYTES:,} bytes", "split it into several scenes"
+
+Loc = tuple[str | int, ...]
+"""A place as a path of keys and indices."""
+
+Place = tuple[int, int]
+"""Line and column in characters, both from 1."""
+
+_TOO_MANY_DIGITS = "a whole number beyond 64 bits", "write a smaller one"
+
+
+class TextError(Exception):
+    """What keeps a text from being read: where, what, and what to do."""
+
+    def __init__(self, place: Place, message: str, hint: str = "") -> None:
+        super().__init__(place, message, hint)
+        self.place = place
+        self.message = message
+        self.hint = hint
+
+
+def read(text: str) -> dict[str, Any]:
+    """The tables of a TOML text.
+
+    Raises:
+        TextError: it is none, or beyond the limits.
+    """
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise TextError(_at(text, error.start), "half a character (a lone surrogate)", "take it out") from None
+    if size > MAX_BYTES:
+        raise TextError((1, 1), *TOO_LARGE)
+    # tomllib's time grows with the square of a key's dots, and it nests as deep as Python's stack allows.
+    if any(line.count(".") > 64 for line in text.split("\n")) and (deep := _too_deep(text)):
+        raise _nested(deep)
+    try:
+        data = tomllib.loads(text)
+    except RecursionError:
+        raise _nested(_too_deep(text)) from None
+    except tomllib.TOMLDecodeError as error:
+        raise _syntax(text, str(error)) from None
+    except ValueError:
+        # An integer of more digits than Python converts.
+        digits = re.search(r"[0-9_]{4300,}", text)
+        raise TextError(_at(text, digits.start() if digits else 0), *_TOO_MANY_DIGITS) from None
+    for loc, value in _walk(data):
+        if isinstance(value, dict | list) and len(loc) > MAX_NESTING:
+            raise _nested(_too_deep(text))
+        if isinstance(value, int) and value.bit_length() > 64:  # nothing needs it, and Python will not print long ones
+            raise TextError(dict(places(text)).get(loc, (1, 1)), *_TOO_MANY_DIGITS)
+    return data
+
+
+def _at(text: str, index: int) -> Place:
+    return text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index)
+
+
+def _nested(place: Place | None) -> TextError:
+    return TextError(place or (1, 1), f"nested more than {MAX_NESTING} levels deep", "a scene needs no more than five")
+
+
+def _syntax(text: str, message: str) -> TextError:
+    """The standard library's message, its place taken out of the words."""
+    found = re.search(r" \(at line (\d+), column (\d+)\)$", message)
+    if found:
+        place = (int(found[1]), int(found[2]))
+        message = message[: found.start()]
+    else:
+        place = _at(text, len(text.rstrip("\n")))
+        message = message.removesuffix(" (at end of document)") + " at the end of the file"
+    return TextError(place, f"not valid TOML: {message[:1].lower()}{message[1:]}")
+
+
+def _walk(data: object) -> Iterator[tuple[Loc, object]]:
+    """Every value in the data with its place."""
+    stack: list[tuple[Loc, object]] = [((), data)]
+    while stack:
+        loc, value = stack.pop()
+        yield loc, value
+        if isinstance(value, dict):
+            stack.extend(((*loc, key), child) for key, child in value.items())
+        elif isinstance(value, list):
+            stack.extend(((*loc, i), child) for i, child in enumerate(value))
+
+
+def _tree(text: str) -> Any:
+    # Imported on the first problem: most scenes have none.
+    import tree_sitter_toml
+    from tree_sitter import Language, Parser
+
+    return Parser(Language(tree_sitter_toml.language())).parse(text.encode())
+
+
+def _too_deep(text: str) -> Place | None:
+    """The first table or list nested more deeply than allowed. Its time is that of the text's length."""
+    lines = text.split("\n")
+    stack = [(_tree(text).root_node, 0)]
+    while stack:
+        node, depth = stack.pop()
+        children = [child for child in node.named_children if child.type != "comment"]
+        inside = depth
+        if node.type in ("pair", "table", "table_array_element") and children:
+            inside += _parts(children.pop(0)) + (node.type == "table_array_element")
+            depth = inside - (node.type == "pair")  # what it is a pair of may be no table
+        elif node.type == "array":
+            inside += 1
+        elif node.type == "ERROR":
+            # What is never closed is no list or table to the parser: its brackets lie side by side.
+            brackets = [child for child in node.children if child.type in ("[", "[[", "{")]
+            if len(brackets) > MAX_NESTING:
+                return _place(lines, brackets[MAX_NESTING])
+        elif node.type not in ("document", "inline_table"):
+            continue
+        if depth > MAX_NESTING:
+            return _place(lines, node)
+        stack.extend((child, inside) for child in reversed(children))
+    return None
+
+
+def _parts(key: Any) -> int:
+    """How many names a dotted key has."""
+    count = 1
+    while key.type == "dotted_key":
+        key, count = key.children[0], count + 1
+    return count
+
+
+def _place(lines: Sequence[str], node: Any) -> Place:
+    row, column = node.start_point
+    return row + 1, len(lines[row].encode()[:column].decode("utf-8", "replace")) + 1
+
+
+def places(text: str) -> Iterator[tuple[Loc, Place]]:
+    """The place of each key and each list element, later ones of the same name first come, first kept."""
+    lines = text.split("\n")
+    counts: dict[Loc, int] = {}
+
+    def keys(node: Any) -> Iterator[Any]:
+        if node.type == "dotted_key":
+            for child in node.named_children:
+                yield from keys(child)
+        else:
+            yield node
+
+    def name(node: Any) -> str:
+        raw = node.text.decode("utf-8", "replace")
+        return str(next(iter(tomllib.loads(f"{raw} = 0")))) if node.type == "quoted_key" else str(raw)
+
+    def value(node: Any, loc: Loc) -> Iterator[tuple[Loc, Place]]:
+        if node.type == "array":
+            for i, child in enumerate(c for c in node.named_children if c.type != "comment"):
+                yield (*loc, i), _place(lines, child)
+                yield from value(child, (*loc, i))
+        elif node.type == "inline_table":
+            for child in node.named_children:
+                yield from pair(child, loc)
+
+    def pair(node: Any, loc: Loc) -> Iterator[tuple[Loc, Place]]:
+        if node.type == "pair":
+            for key in keys(node.named_children[0]):
+                loc = (*loc, name(key))
+                yield loc, _place(lines, key)
+            yield from value(node.named_children[-1], loc)
+
+    def table(node: Any) -> Iterator[tuple[Loc, Place]]:
+        loc: Loc = ()
+        parts = list(keys(node.named_children[0]))
+        for i, key in enumerate(parts):
+            loc = (*loc, name(key))
+            yield loc, _place(lines, key)
+            if i == len(parts) - 1 and node.type == "table_array_element":
+                counts[loc] = counts.get(loc, -1) + 1
+            if loc in counts:
+                loc = (*loc, counts[loc])
+                yield loc, _place(lines, key)
+        for child in node.named_children[1:]:
+            yield from pair(child, loc)
+
+    found: dict[Loc, Place] = {}
+    for node in _tree(text).root_node.named_children:
+        step = table(node) if node.type in ("table", "table_array_element") else pair(node, ())
+        for loc, place in step:
+            found.setdefault(loc, place)
+    yield from found.items()
