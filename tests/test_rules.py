@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from soundscape.clip import Clip
-from soundscape.driver import FactKind
+from soundscape.driver.states import FactKind
 from soundscape.engine import Engine, Entry, Fact
 from soundscape.gain import draw
 from soundscape.loader import Scene

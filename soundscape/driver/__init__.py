@@ -30,10 +30,9 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
-from transitions import Machine
-
 from soundscape.clip import Clip
 from soundscape.cues import Cue, Fade, Play, Stop, to_frames
+from soundscape.driver.states import Fact, Facts, StateTable
 from soundscape.gain import Envelope, draw
 from soundscape.scene import NONE, AudioConfig, Layer, Rule, SceneModel
 
@@ -43,22 +42,6 @@ logger = logging.getLogger("soundscape")
 
 FINISH_SECONDS = 5.0
 """How long a sound that plays out may take before it is faded (scene format, T10)."""
-
-FactKind = Literal["agent", "user", "tool", "app", "close"]
-
-
-class Fact(NamedTuple):
-    """Something that became true of the session.
-
-    Attributes:
-        kind: `agent` and `user` (their states), `tool` (a name while any runs), `app` (the application's own state),
-            `close`.
-        value: the state or the name; None where there is none any more.
-    """
-
-    kind: FactKind
-    value: str | None = None
-
 
 Action = Literal["commit", "hold", "cancel", "start", "level", "revive", "release", "shot", "skip"]
 
@@ -115,43 +98,6 @@ _What = Literal["gone", "pass_ends", "release", "next_pick"]
 pick of its pool begins."""
 
 
-class _Session:
-    """The model of the state table."""
-
-    committed: str
-
-
-class _Facts(NamedTuple):
-    agent: str | None = None
-    user: str | None = None
-    tool: str | None = None
-    app: str | None = None
-    close: bool = False
-
-    def state(self, defined: Iterable[str]) -> str:
-        """The first of the session's facts that applies (scene format, "From session facts to a state")."""
-        if self.close or self.agent is None:
-            return NONE
-        if self.app is not None:
-            return self.app
-        if self.tool is not None and self.agent != "speaking" and "tool" in defined:
-            return "tool"
-        if self.user == "away" and self.agent not in ("thinking", "speaking") and "away" in defined:
-            return "away"
-        return self.agent
-
-
-def state_table(states: Iterable[str]) -> Machine:
-    """The table of states: every state leads to every other, by the trigger `go_<state>`."""
-    names = list(states)
-    machine = Machine(
-        model=None, states=names, initial=NONE, auto_transitions=False, model_attribute="committed", queued=False
-    )
-    for name in names:
-        machine.add_transition(f"go_{name}", [other for other in names if other != name], name)
-    return machine
-
-
 class Driver:
     """Decides what sounds. Pure: the same facts at the same frames give the same cues and the same log.
 
@@ -170,14 +116,11 @@ class Driver:
         self._clips = clips
         self._seed = seed
         self._rate = sample_rate
-        self._table = state_table(scene.known_states)
-        self._session = _Session()
-        self._table.add_model(self._session)
+        self._table = StateTable(scene.known_states)
         self._wanted: Callable[[str], dict[str, Layer]] = lru_cache(maxsize=None)(scene.wanted)
         self._rule: Callable[[str, str], Rule] = lru_cache(maxsize=None)(scene.rule)
-        self._unknown: set[str] = set()
         # All that changes:
-        self._facts = _Facts()
+        self._facts = Facts()
         self._last_rule = self._rule(NONE, NONE)
         self._first_fact: int | None = None
         self._playing: dict[int, _Playing] = {}
@@ -192,7 +135,7 @@ class Driver:
     @property
     def state(self) -> str:
         """The committed state."""
-        return self._session.committed
+        return self._table.committed
 
     @property
     def finished(self) -> bool:
@@ -233,26 +176,16 @@ class Driver:
             change: dict[str, Any] = {kind: True if kind == "close" else value}
             self._facts = self._facts._replace(**change)
         state = self._facts.state(self._scene.states)
-        if state not in self._table.states:
-            self._add_unknown(state)
+        if state not in self._table:
+            logger.warning("scene %r: state %r is not defined; only the base layers sound", self._scene.name, state)
+            self._table.add(state)
         if state != self.state:
             self._commit(state)
-
-    def _add_unknown(self, state: str) -> None:
-        """A state that neither the scene nor LiveKit knows: base layers only."""
-        if state not in self._unknown:
-            self._unknown.add(state)
-            logger.warning("scene %r: state %r is not defined; only the base layers sound", self._scene.name, state)
-        known: list[Any] = list(self._table.states)
-        self._table.add_state(state)
-        self._table.add_transition(f"go_{state}", known, state)
-        for other in known:
-            self._table.add_transition(f"go_{other}", state, other)
 
     def _commit(self, state: str) -> None:
         old = self.state
         rule = self._last_rule = self._rule(old, state)
-        self._session.trigger(f"go_{state}")  # type: ignore[attr-defined]
+        self._table.go(state)
         self._log("commit", state)
         before, now = self._wanted(old), self._wanted(state)
         by_key: dict[str, list[_Playing]] = {key: [] for key in now}

@@ -1,0 +1,94 @@
+"""Which state a session is in: facts side by side, and the table of states they lead through."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Literal, NamedTuple
+
+from transitions import Machine
+
+from soundscape.scene import NONE
+
+__all__ = ["Fact", "FactKind", "Facts", "StateTable"]
+
+FactKind = Literal["agent", "user", "tool", "app", "close"]
+
+
+class Fact(NamedTuple):
+    """Something that became true of the session.
+
+    Attributes:
+        kind: `agent` and `user` (their states), `tool` (a name while any runs), `app` (the application's own state),
+            `close`.
+        value: the state or the name; None where there is none any more.
+    """
+
+    kind: FactKind
+    value: str | None = None
+
+
+class Facts(NamedTuple):
+    """What is true of a session at a time."""
+
+    agent: str | None = None
+    user: str | None = None
+    tool: str | None = None
+    app: str | None = None
+    close: bool = False
+
+    def state(self, defined: Collection[str]) -> str:
+        """The first of the session's facts that applies (scene format, "From session facts to a state")."""
+        if self.close or self.agent is None:
+            return NONE
+        if self.app is not None:
+            return self.app
+        if self.tool is not None and self.agent != "speaking" and "tool" in defined:
+            return "tool"
+        if self.user == "away" and self.agent not in ("thinking", "speaking") and "away" in defined:
+            return "away"
+        return self.agent
+
+
+class _Session:
+    """The model of the table, in which the `transitions` library keeps the state."""
+
+    committed: str
+
+
+class StateTable:
+    """The table of states: each leads to every other, by the trigger `go_<state>`. Nothing happens in it.
+
+    Args:
+        states: the states that are known; the first one that is not is added when it comes.
+    """
+
+    def __init__(self, states: Iterable[str]) -> None:
+        self.machine = Machine(
+            model=None, states=[NONE], initial=NONE, auto_transitions=False, model_attribute="committed", queued=False
+        )
+        self._session = _Session()
+        self.machine.add_model(self._session)
+        for state in states:
+            self.add(state)
+
+    def __contains__(self, state: str) -> bool:
+        return state in self.machine.states
+
+    @property
+    def committed(self) -> str:
+        """The state that the session is in."""
+        return self._session.committed
+
+    def add(self, state: str) -> None:
+        """Makes a state known."""
+        if state in self:
+            return
+        known = list(self.machine.states)
+        self.machine.add_state(state)
+        for other in known:
+            self.machine.add_transition(f"go_{state}", other, state)
+            self.machine.add_transition(f"go_{other}", state, other)
+
+    def go(self, state: str) -> None:
+        """Moves to another state, which is known."""
+        self._session.trigger(f"go_{state}")  # type: ignore[attr-defined]
