@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from soundscape.gain import Envelope
 
-__all__ = ["Cue", "Fade", "Play", "Stop", "to_frames"]
+__all__ = ["Cue", "Fade", "Finish", "Play", "Stop", "to_frames"]
 
 
 def to_frames(seconds: float, sample_rate: int) -> int:
@@ -25,7 +25,8 @@ class Play:
         offset: the clip's frame to begin at.
         loop: whether the clip repeats until the playback ends.
         gain: the pick's own linear gain.
-        envelope: the playback's envelope; of use in its first `Play` only.
+        envelope: the playback's envelope, for a playback that the mixer does not have (yet, or any more, because the
+            pick before ended at this frame).
         crossfade: frames over which the pick before goes and this one comes; 0 for the first.
     """
 
@@ -63,12 +64,23 @@ class Stop:
     Attributes:
         at: absolute frame.
         playback: the playback's number.
-        tail: a loop that finishes its pass: what the clip has beyond its loop still sounds, and no pass follows.
     """
 
     at: int
     playback: int
-    tail: bool = False
 
 
-Cue = Play | Fade | Stop
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """A loop's last pass is over: what its clip has beyond the loop rings out, and no pass follows.
+
+    Attributes:
+        at: absolute frame, at which the next pass would begin.
+        playback: the playback's number.
+    """
+
+    at: int
+    playback: int
+
+
+Cue = Play | Fade | Stop | Finish

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from soundscape.clip import Clip
-from soundscape.cues import Cue, Fade, Play
+from soundscape.cues import Cue, Fade, Finish, Play
 from soundscape.gain import Envelope
 
 __all__ = ["Mixer"]
@@ -69,8 +69,8 @@ class Mixer:
                 if playback := self._playbacks.get(cue.playback):
                     envelope = playback.envelope.towards(cue.gain, cue.at, cue.duration)
                     self._playbacks[cue.playback] = playback._replace(envelope=envelope)
-            elif cue.tail:
-                self._let_out(cue.playback, cue.at)
+            elif isinstance(cue, Finish):
+                self._finish(cue)
             else:
                 self._playbacks.pop(cue.playback, None)
 
@@ -105,16 +105,14 @@ class Mixer:
         coming = _Pick(cue.source, began, cue.loop, cue.gain, Envelope(cue.at, cue.crossfade, 0.0, 1.0))
         self._playbacks[cue.playback] = before._replace(picks=(*going, coming))
 
-    def _let_out(self, number: int, frame: int) -> None:
-        """A loop at the end of a pass goes on into what its clip has beyond the loop, and ends there."""
-        playback = self._playbacks.pop(number, None)
+    def _finish(self, cue: Finish) -> None:
+        """The pick goes on into what its clip has beyond the loop, and ends there."""
+        playback = self._playbacks.get(cue.playback)
         if playback is None:
             return
         pick = playback.picks[-1]
-        clip = self._clips[pick.source]
-        if clip.length > clip.period:
-            rest = pick._replace(began=frame - clip.period, loop=False)
-            self._playbacks[number] = playback._replace(picks=(rest,))
+        rest = pick._replace(began=cue.at - self._clips[pick.source].period, loop=False)
+        self._playbacks[cue.playback] = playback._replace(picks=(rest,))
 
     def _load(self, source: str) -> Clip:
         clip = self._loaded[source] = self._clips[source]

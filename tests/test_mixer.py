@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from soundscape.clip import Clip
-from soundscape.cues import Cue, Fade, Play, Stop
+from soundscape.cues import Cue, Fade, Finish, Play, Stop
 from soundscape.gain import Envelope
 from soundscape.mixer import Mixer
 
@@ -157,21 +157,21 @@ def test_stop_ends_one_playback_and_leaves_the_other() -> None:
     assert render(Mixer({"a": clip(1), "b": clip(10)}), given, 3) == [11, 10, 10]
 
 
-def test_stop_with_tail_lets_out_what_lies_beyond_the_loop() -> None:
+def test_finish_lets_out_what_lies_beyond_the_loop() -> None:
     """The second pass ends at frame 4; then the clip's own end follows in place of a third."""
     mixer = Mixer({"a": clip(1, 2, 8, 9, period=2, seam=[5])})
-    assert render(mixer, cues(play("a"), Stop(4, 1, tail=True)), 8) == [1, 2, 5, 2, 8, 9, 0, 0]
+    assert render(mixer, cues(play("a"), Finish(4, 1)), 8) == [1, 2, 5, 2, 8, 9, 0, 0]
     assert mixer.silent
 
 
-def test_stop_with_tail_of_a_clip_without_one_is_a_stop() -> None:
+def test_finish_of_a_clip_with_nothing_beyond_its_loop_is_a_stop() -> None:
     mixer = Mixer({"a": clip(1, 2)})
-    assert render(mixer, cues(play("a"), Stop(2, 1, tail=True)), 4) == [1, 2, 0, 0]
+    assert render(mixer, cues(play("a"), Finish(2, 1)), 4) == [1, 2, 0, 0]
     assert mixer.silent
 
 
 def test_the_tail_keeps_the_envelope_and_the_picks_gain() -> None:
-    given = cues(play("a", gain=0.5, envelope=Envelope.at_rest(0.5)), Stop(2, 1, tail=True))
+    given = cues(play("a", gain=0.5, envelope=Envelope.at_rest(0.5)), Finish(2, 1))
     assert render(Mixer({"a": clip(4, 8, 12, 16, period=2)}), given, 5) == [1, 2, 3, 4, 0]
 
 
@@ -225,7 +225,7 @@ def test_a_pick_that_comes_while_two_cross_takes_the_power_of_both() -> None:
 
 def test_cues_for_a_playback_that_is_over_do_nothing() -> None:
     mixer = Mixer({"a": clip(1)})
-    given = cues(play("a", loop=False), Fade(2, 1, 1.0, 2), Stop(3, 1), Stop(4, 1, tail=True))
+    given = cues(play("a", loop=False), Fade(2, 1, 1.0, 2), Stop(3, 1), Finish(4, 1))
     assert render(mixer, given, 6) == [1, 0, 0, 0, 0, 0]
     assert mixer.silent
 
@@ -245,7 +245,7 @@ def test_any_blocks_give_bit_identical_frames(size: int) -> None:
         Fade(200, 1, 0.2, 77),
         play("c", playback=2, at=300, loop=False, crossfade=50, gain=0.3),
         Fade(310, 2, 1.0, 35),
-        Stop(703, 1, tail=True),
+        Finish(703, 1),
     )
     whole: npt.NDArray[np.float64] = np.array(render(Mixer(clips), given, 800))
     sliced = np.array(render(Mixer(clips), given, 800, size=size))

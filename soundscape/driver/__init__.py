@@ -31,7 +31,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from soundscape.clip import Clip
-from soundscape.cues import Cue, Fade, Play, Stop, to_frames
+from soundscape.cues import Cue, Fade, Finish, Play, Stop, to_frames
 from soundscape.driver.states import Fact, Facts, StateTable
 from soundscape.gain import Envelope, draw
 from soundscape.scene import NONE, AudioConfig, Layer, Rule, SceneModel
@@ -82,6 +82,7 @@ class _Playing(NamedTuple):
     pick: AudioConfig | None  # None: silence was drawn
     pick_at: int  # the frame at which the pick's first frame sounded, or would have
     chained: bool  # pick follows pick
+    ringing: bool = False  # a loop whose last pass is over
 
     @property
     def loops(self) -> bool:
@@ -157,7 +158,7 @@ class Driver:
         """
         self._frame = frame
         self._cues, self._entries = [], []
-        self._fire(("gone", "pass_ends"))
+        self._fire(("gone",))
         self._take(facts)
         self._fire(("gone", "pass_ends", "release", "next_pick"))
         self._entries.sort(key=lambda entry: (entry.action != "commit", entry.key))
@@ -189,8 +190,11 @@ class Driver:
         self._log("commit", state)
         before, now = self._wanted(old), self._wanted(state)
         by_key: dict[str, list[_Playing]] = {key: [] for key in now}
-        for playing in self._playing.values():
-            by_key.setdefault(playing.key, []).append(playing)
+        for playing in list(self._playing.values()):
+            if playing.ringing and playing.key in now:
+                self._fade(playing._replace(place="leaving"), 0.0, 0.0, "release")  # it makes way for a new start
+            else:
+                by_key.setdefault(playing.key, []).append(playing)
         for key in sorted(by_key):
             layer = now.get(key)
             for playing in by_key[key]:
@@ -344,7 +348,8 @@ class Driver:
         if playing.chained and (playing.number, "next_pick") not in self._timers:
             self._time_next_pick(playing)  # it was playing out; a fade spans the picks
         if playing.place == "leaving":
-            end = envelope.end if playing.loops else min(envelope.end, self._natural_end(playing))
+            endless = playing.loops and not playing.ringing
+            end = envelope.end if endless else min(envelope.end, self._natural_end(playing))
             self._timer(playing, "gone", end)
             self._timers.pop((playing.number, "release"), None)
             self._timers.pop((playing.number, "pass_ends"), None)
@@ -400,7 +405,7 @@ class Driver:
 
     def _time_next_pick(self, playing: _Playing) -> None:
         length = self._clips[playing.source].length
-        crossfade = min(to_frames(self._scene.defaults.crossfade, self._rate), length // 4)
+        crossfade = min(self._fade_frames(self._scene.defaults.crossfade), length // 4)
         self._timer(playing, "next_pick", max(self._frame, self._natural_end(playing) - crossfade))
 
     # --- records ------------------------------------------------------------------------------------------------
@@ -417,10 +422,22 @@ class Driver:
                 self._next_pick(playing)
             elif what == "release":
                 self._release(playing, self._last_rule)
+            elif what == "pass_ends":
+                self._end_pass(playing)
             else:
-                self._drop(playing, tail=what == "pass_ends" and not playing.chained)
+                self._drop(playing)
 
-    def _drop(self, playing: _Playing, *, tail: bool = False) -> None:
+    def _end_pass(self, playing: _Playing) -> None:
+        """A loop has played out but for what its clip has beyond the loop."""
+        clip = self._clips[playing.source]
+        if playing.chained or clip.length == clip.period:
+            self._drop(playing)
+            return
+        self._cues.append(Finish(self._frame, playing.number))
+        playing = self._put(playing._replace(ringing=True, pick_at=self._frame - clip.period))
+        self._timer(playing, "gone", self._natural_end(playing))
+
+    def _drop(self, playing: _Playing) -> None:
         del self._playing[playing.number]
         for timer in [timer for timer in self._timers if timer[0] == playing.number]:
             del self._timers[timer]
@@ -430,12 +447,12 @@ class Driver:
             clip = self._clips[playing.source]
             position = self._frame - playing.pick_at
             if not playing.chained:
-                self._fell_silent[playing.key] = (playing.pick, position % clip.period)
+                self._fell_silent[playing.key] = (playing.pick, 0 if playing.ringing else position % clip.period)
             elif position < clip.length:
                 self._fell_silent[playing.key] = (playing.pick, position)
             else:
                 self._fell_silent.pop(playing.key, None)
-        self._cues.append(Stop(self._frame, playing.number, tail))
+        self._cues.append(Stop(self._frame, playing.number))
 
     def _put(self, playing: _Playing) -> _Playing:
         self._playing[playing.number] = playing

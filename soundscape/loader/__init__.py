@@ -7,7 +7,9 @@ text --read--> tables --pydantic--> Scene --flaws--> what is wrong across tables
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -22,6 +24,7 @@ from soundscape.scene import SceneModel, nearest
 __all__ = ["Scene", "data_dir", "find_scene", "inspect", "shipped_scenes"]
 
 MAX_LAYERS = 1_000
+MAX_PROBLEMS = 1_000
 
 
 def data_dir(name: str) -> Path:
@@ -67,7 +70,7 @@ class Scene(SceneModel):
         Raises:
             SceneError: with all that is wrong in it.
         """
-        return cls._from(Origin(text, "<scene>", Path(base_dir)))
+        return cls._from(Origin(text.removeprefix("\ufeff"), "<scene>", Path(base_dir)))
 
     @classmethod
     def _from(cls, origin: Origin) -> Self:
@@ -129,12 +132,14 @@ def _check(cls: type[_S], origin: Origin) -> tuple[_S | None, list[Problem]]:
     try:
         scene = cls.model_validate(data)
     except ValidationError as error:
-        for detail in error.errors(include_url=False):
-            if detail["type"] == "too_short" and detail["input"]:
-                continue  # said of a list whose elements are wrong as well
-            broken.append(origin.real(detail["loc"]))
-            problems.append(told(origin, detail))
-        data = _without(data, error, origin)
+        # Of a list whose elements are wrong, pydantic also says that it is too short.
+        wrong = [d for d in error.errors(include_url=False) if not (d["type"] == "too_short" and d["input"])]
+        broken = [origin.real(detail["loc"]) for detail in wrong]
+        problems = [told(origin, detail) for detail in wrong[:MAX_PROBLEMS]]
+        if len(wrong) > MAX_PROBLEMS:
+            more = f"{len(wrong) - MAX_PROBLEMS:,} more problems are not listed"
+            return None, [*problems, replace(told(origin, wrong[MAX_PROBLEMS]), where="", message=more, hint="")]
+        data = _without(data, wrong, origin)
         try:
             scene = cls.model_validate(data)
         except ValidationError:
@@ -172,13 +177,11 @@ def _hangs_on(flaw: Loc, broken: Loc) -> bool:
     return bool(above or layer or flaw[: len(broken)] == broken)
 
 
-def _without(data: dict[str, Any], error: ValidationError, origin: Origin) -> dict[str, Any]:
+def _without(data: dict[str, Any], wrong: Sequence[Any], origin: Origin) -> dict[str, Any]:
     """The data with what is wrong taken out, so that the rest can be looked at as well."""
     data = deepcopy(data)
-    for detail in error.errors(include_url=False):
+    for detail in wrong:
         loc = origin.real(detail["loc"])
-        if detail["type"] == "too_short" and detail["input"]:
-            continue
         if loc[:1] == ("transitions",) and loc[2:3] in (("from",), ("to",)):
             data["transitions"][loc[1]][loc[2]] = "none"
             continue

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import stat
+from datetime import date, time
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 from soundscape.exceptions import Problem, SceneError
-from soundscape.loader.text import MAX_BYTES, TOO_LARGE, Loc, Place, places
+from soundscape.loader.text import MAX_BYTES, TOO_LARGE, Loc, Places
 
 __all__ = ["Origin", "child", "quoted"]
 
@@ -60,9 +61,9 @@ class Origin:
         return cls(text, name, Path(name).parent)
 
     @cached_property
-    def places(self) -> dict[Loc, Place]:
+    def places(self) -> Places:
         """Line and column, from 1, of each key and list element."""
-        return dict(places(self.text))
+        return Places(self.text)
 
     def real(self, loc: Loc) -> Loc:
         """A place in the file's own terms: without what stands in the models only (the list around a layer written
@@ -91,7 +92,7 @@ class Origin:
         shown = where if at is None else self.real(at)
         while shown and shown not in self.places:
             shown = shown[:-1]
-        line, column = self.places.get(shown, (1, 1)) if self.text else (0, 0)
+        line, column = self.places[shown] if shown else (1, 1) if self.text else (0, 0)
         return Problem(self.path, line, column, _spelt(where), message, hint)
 
 
@@ -115,5 +116,8 @@ def _spelt(loc: Loc) -> str:
 
 
 def quoted(value: object) -> str:
-    text = repr(value)
+    """A value as TOML writes it, cut short."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = str(value) if isinstance(value, date | time) else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

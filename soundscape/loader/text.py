@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-__all__ = ["MAX_BYTES", "MAX_NESTING", "TOO_LARGE", "Loc", "Place", "TextError", "places", "read"]
+__all__ = ["MAX_BYTES", "MAX_NESTING", "TOO_LARGE", "Loc", "Place", "Places", "TextError", "read"]
 
 MAX_BYTES = 1_000_000
 MAX_NESTING = 16
@@ -66,7 +66,7 @@ def read(text: str) -> dict[str, Any]:
         if isinstance(value, dict | list) and len(loc) > MAX_NESTING:
             raise _nested(_too_deep(text))
         if isinstance(value, int) and value.bit_length() > 64:  # nothing needs it, and Python will not print long ones
-            raise TextError(dict(places(text)).get(loc, (1, 1)), *_TOO_MANY_DIGITS)
+            raise TextError(Places(text)[loc], *_TOO_MANY_DIGITS)
     return data
 
 
@@ -112,7 +112,7 @@ def _tree(text: str) -> Any:
 
 def _too_deep(text: str) -> Place | None:
     """The first table or list nested more deeply than allowed. Its time is that of the text's length."""
-    lines = text.split("\n")
+    lines = text.encode().split(b"\n")
     stack = [(_tree(text).root_node, 0)]
     while stack:
         node, depth = stack.pop()
@@ -127,11 +127,11 @@ def _too_deep(text: str) -> Place | None:
             # What is never closed is no list or table to the parser: its brackets lie side by side.
             brackets = [child for child in node.children if child.type in ("[", "[[", "{")]
             if len(brackets) > MAX_NESTING:
-                return _place(lines, brackets[MAX_NESTING])
+                return _place(lines, brackets[MAX_NESTING].start_point)
         elif node.type not in ("document", "inline_table"):
             continue
         if depth > MAX_NESTING:
-            return _place(lines, node)
+            return _place(lines, node.start_point)
         stack.extend((child, inside) for child in reversed(children))
     return None
 
@@ -144,14 +144,30 @@ def _parts(key: Any) -> int:
     return count
 
 
-def _place(lines: Sequence[str], node: Any) -> Place:
-    row, column = node.start_point
-    return row + 1, len(lines[row].encode()[:column].decode("utf-8", "replace")) + 1
+class Places:
+    """Where each key and each list element of a text stands."""
+
+    def __init__(self, text: str) -> None:
+        self._lines = text.encode().split(b"\n")
+        self._points: dict[Loc, tuple[int, int]] = {}
+        for loc, point in _points(text):
+            self._points.setdefault(loc, point)
+
+    def __contains__(self, loc: Loc) -> bool:
+        return loc in self._points
+
+    def __getitem__(self, loc: Loc) -> Place:
+        return _place(self._lines, self._points[loc])
 
 
-def places(text: str) -> Iterator[tuple[Loc, Place]]:
-    """The place of each key and each list element, later ones of the same name first come, first kept."""
-    lines = text.split("\n")
+def _place(lines: Sequence[bytes], point: tuple[int, int]) -> Place:
+    """Line and column in characters; the parser counts bytes."""
+    row, column = point
+    return row + 1, len(lines[row][:column].decode()) + 1
+
+
+def _points(text: str) -> Iterator[tuple[Loc, tuple[int, int]]]:
+    """Row and column in bytes, from 0, of each key and each list element; a table's several times, its first first."""
     counts: dict[Loc, int] = {}
 
     def keys(node: Any) -> Iterator[Any]:
@@ -165,39 +181,35 @@ def places(text: str) -> Iterator[tuple[Loc, Place]]:
         raw = node.text.decode("utf-8", "replace")
         return str(next(iter(tomllib.loads(f"{raw} = 0")))) if node.type == "quoted_key" else str(raw)
 
-    def value(node: Any, loc: Loc) -> Iterator[tuple[Loc, Place]]:
+    def value(node: Any, loc: Loc) -> Iterator[tuple[Loc, tuple[int, int]]]:
         if node.type == "array":
             for i, child in enumerate(c for c in node.named_children if c.type != "comment"):
-                yield (*loc, i), _place(lines, child)
+                yield (*loc, i), child.start_point
                 yield from value(child, (*loc, i))
         elif node.type == "inline_table":
             for child in node.named_children:
                 yield from pair(child, loc)
 
-    def pair(node: Any, loc: Loc) -> Iterator[tuple[Loc, Place]]:
+    def pair(node: Any, loc: Loc) -> Iterator[tuple[Loc, tuple[int, int]]]:
         if node.type == "pair":
             for key in keys(node.named_children[0]):
                 loc = (*loc, name(key))
-                yield loc, _place(lines, key)
+                yield loc, key.start_point
             yield from value(node.named_children[-1], loc)
 
-    def table(node: Any) -> Iterator[tuple[Loc, Place]]:
+    def table(node: Any) -> Iterator[tuple[Loc, tuple[int, int]]]:
         loc: Loc = ()
         parts = list(keys(node.named_children[0]))
         for i, key in enumerate(parts):
             loc = (*loc, name(key))
-            yield loc, _place(lines, key)
+            yield loc, key.start_point
             if i == len(parts) - 1 and node.type == "table_array_element":
                 counts[loc] = counts.get(loc, -1) + 1
             if loc in counts:
                 loc = (*loc, counts[loc])
-                yield loc, _place(lines, key)
+                yield loc, key.start_point
         for child in node.named_children[1:]:
             yield from pair(child, loc)
 
-    found: dict[Loc, Place] = {}
     for node in _tree(text).root_node.named_children:
-        step = table(node) if node.type in ("table", "table_array_element") else pair(node, ())
-        for loc, place in step:
-            found.setdefault(loc, place)
-    yield from found.items()
+        yield from table(node) if node.type in ("table", "table_array_element") else pair(node, ())
