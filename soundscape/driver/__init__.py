@@ -82,7 +82,6 @@ class _Playing(NamedTuple):
     pick: AudioConfig | None  # None: silence was drawn
     pick_at: int  # the frame at which the pick's first frame sounded, or would have
     chained: bool  # pick follows pick
-    ringing: bool = False  # a loop whose last pass is over
 
     @property
     def loops(self) -> bool:
@@ -190,11 +189,8 @@ class Driver:
         self._log("commit", state)
         before, now = self._wanted(old), self._wanted(state)
         by_key: dict[str, list[_Playing]] = {key: [] for key in now}
-        for playing in list(self._playing.values()):
-            if playing.ringing and playing.key in now:
-                self._fade(playing._replace(place="leaving"), 0.0, 0.0, "release")  # it makes way for a new start
-            else:
-                by_key.setdefault(playing.key, []).append(playing)
+        for playing in self._playing.values():
+            by_key.setdefault(playing.key, []).append(playing)
         for key in sorted(by_key):
             layer = now.get(key)
             for playing in by_key[key]:
@@ -348,8 +344,7 @@ class Driver:
         if playing.chained and (playing.number, "next_pick") not in self._timers:
             self._time_next_pick(playing)  # it was playing out; a fade spans the picks
         if playing.place == "leaving":
-            endless = playing.loops and not playing.ringing
-            end = envelope.end if endless else min(envelope.end, self._natural_end(playing))
+            end = envelope.end if playing.loops else min(envelope.end, self._natural_end(playing))
             self._timer(playing, "gone", end)
             self._timers.pop((playing.number, "release"), None)
             self._timers.pop((playing.number, "pass_ends"), None)
@@ -422,22 +417,11 @@ class Driver:
                 self._next_pick(playing)
             elif what == "release":
                 self._release(playing, self._last_rule)
-            elif what == "pass_ends":
-                self._end_pass(playing)
             else:
-                self._drop(playing)
+                # What a clip has beyond its loop, 0.1 s at most, is the clip's end: nobody holds it.
+                self._drop(playing, Finish if what == "pass_ends" and not playing.chained else Stop)
 
-    def _end_pass(self, playing: _Playing) -> None:
-        """A loop has played out but for what its clip has beyond the loop."""
-        clip = self._clips[playing.source]
-        if playing.chained or clip.length == clip.period:
-            self._drop(playing)
-            return
-        self._cues.append(Finish(self._frame, playing.number))
-        playing = self._put(playing._replace(ringing=True, pick_at=self._frame - clip.period))
-        self._timer(playing, "gone", self._natural_end(playing))
-
-    def _drop(self, playing: _Playing) -> None:
+    def _drop(self, playing: _Playing, cue: type[Stop | Finish] = Stop) -> None:
         del self._playing[playing.number]
         for timer in [timer for timer in self._timers if timer[0] == playing.number]:
             del self._timers[timer]
@@ -447,12 +431,12 @@ class Driver:
             clip = self._clips[playing.source]
             position = self._frame - playing.pick_at
             if not playing.chained:
-                self._fell_silent[playing.key] = (playing.pick, 0 if playing.ringing else position % clip.period)
+                self._fell_silent[playing.key] = (playing.pick, position % clip.period)
             elif position < clip.length:
                 self._fell_silent[playing.key] = (playing.pick, position)
             else:
                 self._fell_silent.pop(playing.key, None)
-        self._cues.append(Stop(self._frame, playing.number))
+        self._cues.append(cue(self._frame, playing.number))
 
     def _put(self, playing: _Playing) -> _Playing:
         self._playing[playing.number] = playing
