@@ -122,7 +122,7 @@ class Clip:
         return len(self.samples)
 
     def runs(self, position: int, frames: int, *, loop: bool) -> Sequence[NDArray[np.float32]]:
-        """The pieces, in order and without copies, that make up the frames from a position on.
+        """The pieces, in order, that make up the frames from a position on; views, but for loops of a few frames.
 
         Args:
             position: 0 or more; of a loop, counted through all of its passes.
@@ -133,6 +133,11 @@ class Clip:
         if end <= self.period or not loop:
             return (self.samples[position:end],) if position < len(self.samples) and frames > 0 else ()
         pieces = []
+        if position >= self.period and frames > 4 * self.period:
+            # Many passes of a very short loop: one piece, lest a block be made of a thousand.
+            one = np.concatenate([self.seam, self.samples[len(self.seam) : self.period]])
+            q = (position - self.period) % self.period
+            return (np.tile(one, (q + frames) // self.period + 1)[q : q + frames],)
         while position < end:
             q = position if position < self.period else (position - self.period) % self.period
             if position >= self.period and q < len(self.seam):

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from heapq import heappop, heappush
 
 import numpy as np
 import numpy.typing as npt
 
 from soundscape.clip import Clip
-from soundscape.driver import Driver, Entry, Fact
+from soundscape.driver import Driver, Entry
+from soundscape.driver.states import Fact, FactKind
 from soundscape.mixer import Mixer
 from soundscape.scene import SceneModel
 
-__all__ = ["Engine", "Entry", "Fact"]
+__all__ = ["Engine", "Entry", "Fact", "FactKind"]
 
 
 class Engine:
@@ -109,17 +111,13 @@ class Engine:
         while self._posted:
             at, fact = self._posted.popleft()
             self._count += 1
-            self._pending.append((here if at is None else max(at, here), self._count, fact))
-            self._pending.sort(key=lambda posted: posted[:2])
-        facts = self._due_facts(here) if self._pending else []
+            heappush(self._pending, (here if at is None else max(at, here), self._count, fact))
+        facts: list[Fact] = []
+        while self._pending and self._pending[0][0] <= here:
+            facts.append(heappop(self._pending)[2])
+            self.facts.append((here, facts[-1]))
         if facts or self._driver.due <= here:
             self._mixer.apply(self._driver.step(here, facts))
         if self._pending:
             end = min(end, self._pending[0][0])
         return end if end <= self._driver.due else int(self._driver.due)
-
-    def _due_facts(self, frame: int) -> list[Fact]:
-        facts = [fact for at, _, fact in self._pending if at <= frame]
-        self._pending = self._pending[len(facts) :]
-        self.facts.extend((frame, fact) for fact in facts)
-        return facts

@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol, Self, TypeVar
 from livekit import rtc
 from livekit.agents import AgentSession, Plugin
 
-from soundscape.engine import Engine, Fact
+from soundscape.engine import Engine, Fact, FactKind
 from soundscape.exceptions import OutputError, UsageError
 from soundscape.library import SceneClips
 from soundscape.loader import Scene, find_scene
@@ -31,6 +31,12 @@ logger = logging.getLogger("soundscape")
 
 CLOSE_SECONDS = 10.0
 """How long the close waits for the last fade, at most."""
+
+DECLICK_SECONDS = 0.2
+"""How long it goes on after that, at most, to end without a click: time for an output to take another block or two."""
+
+GRACE_SECONDS = 5.0
+"""How long an output may take beyond all that before it is left to itself."""
 
 
 class Soundscape:
@@ -62,24 +68,22 @@ class Soundscape:
         allow_outside: bool = False,
         on_error: Literal["raise", "skip"] = "raise",
     ) -> None:
-        if on_error not in ("raise", "skip"):
-            raise UsageError(f"on_error must be 'raise' or 'skip', not {on_error!r}")
-        clips = SceneClips(scene, sample_rate=sample_rate, allow_outside=allow_outside)
+        _check_options(seed, output, sample_rate, on_error)
+        clips = SceneClips(scene.checked(), sample_rate=sample_rate, allow_outside=allow_outside)
         clips.load_all(skip_errors=on_error == "skip")
         self.scene = scene
         self.seed = next((s for s in (seed, scene.seed) if s is not None), random.SystemRandom().getrandbits(32))
         self.clips = clips
         self._sample_rate = sample_rate
         self._given_output = output
-        self._output: Output | None = None
+        self._given_started = False
         self._session: AgentSession[Any] | None = None
         self._handlers: list[tuple[Any, Callable[[Any], None]]] = []
         self._tools: dict[str, str] = {}
-        self._starting: asyncio.Task[None] | None = None
-        self._closing: asyncio.Task[None] | None = None
+        self._facts: dict[FactKind, str | None] = {}
+        self._said: set[str] = set()
         self._closed = False
-        self._app: str | None = None
-        self.engine = self._new_engine()
+        self._run = self._new_run()
 
     @classmethod
     def from_file(
@@ -103,8 +107,13 @@ class Soundscape:
         """
         return cls(Scene.from_file(find_scene(path)), seed=seed, allow_outside=allow_outside, **options)
 
-    def _new_engine(self) -> Engine:
-        return Engine(self.scene, self.clips, seed=self.seed, sample_rate=self._sample_rate)
+    def _new_run(self) -> _Run:
+        return _Run(Engine(self.scene, self.clips, seed=self.seed, sample_rate=self._sample_rate))
+
+    @property
+    def engine(self) -> Engine:
+        """What plays the scene: its log, and the facts that a replay needs."""
+        return self._run.engine
 
     @property
     def state(self) -> str:
@@ -114,7 +123,7 @@ class Soundscape:
     @property
     def publication(self) -> rtc.LocalTrackPublication | None:
         """The published track, in a room."""
-        return getattr(self._output, "publication", None)
+        return getattr(self._run.output, "publication", None)
 
     def set_state(self, state: str | None) -> None:
         """Sets the application's own state, which comes before what the session says, or with None clears it.
@@ -124,7 +133,6 @@ class Soundscape:
         """
         if state is not None and (not STATE_NAME.fullmatch(state) or state in ("none", "close")):
             raise UsageError(f"{state!r} is not a state's name: lower-case letters, digits and _, a letter first")
-        self._app = state
         self._post(Fact("app", state))
 
     # --- the session ----------------------------------------------------------------------------------------------
@@ -136,12 +144,12 @@ class Soundscape:
             UsageError: it follows another session already, was closed, or the session runs without a room and no
                 output was given.
         """
+        if self._closed:
+            raise UsageError("this Soundscape was closed; make another one")
         if self._session is session:
             return self
         if self._session is not None:
             raise UsageError("one Soundscape follows one session; make another one for another session")
-        if self._closed:
-            raise UsageError("this Soundscape was closed; make another one")
         started = session.agent_state != "initializing"
         if started and self._given_output is None:
             _output_of(session)
@@ -172,8 +180,11 @@ class Soundscape:
         self._session.on(event, guarded)
 
     def _agent_state_changed(self, ev: Any) -> None:
-        if self._closed:
-            self._reopen()
+        if self._run.closing is not None:
+            # A session that is started again gets its background again.
+            self._run = self._new_run()
+            self._tools.clear()
+            self._facts["tool"] = None
         self._post(Fact("agent", ev.new_state))
         self._start()
 
@@ -189,78 +200,147 @@ class Soundscape:
         self._post(Fact("tool", next(iter(self._tools.values()), None)))
 
     def _session_closed(self, _: Any) -> None:
-        if self._closing is None:
-            self._post(Fact("close"))
-            self._closing = asyncio.ensure_future(self._close())
-            self._closing.add_done_callback(_retrieve)
+        self._begin_close(self._run)
 
     def _post(self, fact: Fact) -> None:
-        if not self._closed:
-            self.engine.post(fact)
-            if self._output is not None:
-                self._output.changed()
+        """Keeps a fact, and tells the engine once there is an output that pulls from it."""
+        self._facts[fact.kind] = fact.value
+        run = self._run
+        if run.posting and run.closing is None:
+            run.engine.post(fact)
+            self._changed(run)
+
+    def _changed(self, run: _Run) -> None:
+        if run.output is not None:
+            try:
+                run.output.changed()
+            except Exception:
+                self._say_once("the background's output could not be told of a change", trace=True)
+
+    def _say_once(self, message: str, *, trace: bool = False) -> None:
+        if message not in self._said:
+            self._said.add(message)
+            logger.error(message, exc_info=trace)
 
     # --- the output -----------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        if self._starting is None and not self._closed:
+        run = self._run
+        if run.starting is None and run.closing is None:
             try:
                 loop = asyncio.get_running_loop()
             except RuntimeError:
                 return  # attached before the loop runs; the first state starts it
-            self._starting = loop.create_task(self._start_output(), name="soundscape-start")
+            run.starting = loop.create_task(self._start_output(run), name="soundscape-start")
 
-    async def _start_output(self) -> None:
-        """Starts the output. Whatever goes wrong, the call goes on without a background."""
+    async def _start_output(self, run: _Run) -> None:
+        """Starts the output. Whatever goes wrong, the call goes on without a background; the next change of state
+        tries again."""
+        assert self._session is not None
         try:
-            assert self._session is not None
+            if self._given_started:
+                raise UsageError(
+                    "the output it was given ended with the session's first run; give it none, or a new one"
+                )
             output = self._given_output or _output_of(self._session)
-            await output.start(self.engine)
-        except (OutputError, UsageError) as error:
-            logger.error("no background in this session: %s", error)
-        except Exception:
-            logger.exception("no background in this session")
-        else:
-            self._output = output
+            for kind in sorted(self._facts, key=lambda kind: kind == "agent"):
+                run.engine.post(Fact(kind, self._facts[kind]))
+            run.posting = True
+            await output.start(run.engine)
+        except Exception as error:
+            known = isinstance(error, OutputError | UsageError)
+            self._say_once(f"no background in this session{f': {error}' if known else ''}", trace=not known)
+            run.posting, run.starting = False, None
+            run.engine = self._new_run().engine
+            return
+        self._given_started = self._given_output is not None
+        run.output = output
+        if run.ended:
+            await self._let_go(run)
 
-    def _reopen(self) -> None:
-        """A session that is started again gets its background again."""
-        self._closed, self._closing, self._starting, self._output = False, None, None, None
-        self._tools.clear()
-        self.engine = self._new_engine()
-        if self._app is not None:
-            self._post(Fact("app", self._app))
+    # --- the close ------------------------------------------------------------------------------------------------
 
-    async def _close(self) -> None:
-        if self._starting is not None:
-            await asyncio.wait([self._starting], timeout=CLOSE_SECONDS)
-            self._starting.cancel()
-        output = self._output
-        self._closed = True
-        if output is not None:
-            try:
-                await output.aclose(timeout=CLOSE_SECONDS)
-            except Exception:
-                logger.exception("the background's output did not close in order")
+    def _begin_close(self, run: _Run) -> None:
+        if run.closing is None:
+            run.engine.post(Fact("close"))
+            self._changed(run)
+            run.closing = asyncio.get_running_loop().create_task(self._close(run), name="soundscape-close")
+            run.closing.add_done_callback(_retrieve)
+
+    async def _close(self, run: _Run) -> None:
+        in_time = False
+        try:
+            if run.starting is not None:
+                await asyncio.wait([run.starting], timeout=CLOSE_SECONDS)
+            in_time = True
+        finally:
+            run.ended = True
+            if run.starting is not None:
+                run.starting.cancel()
+            if run.output is not None:
+                await self._let_go(run, CLOSE_SECONDS if in_time else 0.0)
+
+    async def _let_go(self, run: _Run, seconds: float = 0.0) -> None:
+        """Closes the output when the scene has faded out, or after some seconds by a declick."""
+        assert run.output is not None
+        # A task of its own: who gives up waiting shall not stop the sound dead.
+        closing = asyncio.ensure_future(run.output.aclose(timeout=seconds + DECLICK_SECONDS))
+        try:
+            await asyncio.wait([closing], timeout=seconds)
+        finally:
+            if not closing.done():
+                run.engine.post(Fact("cut"))
+                self._changed(run)
+                await asyncio.wait([closing], timeout=GRACE_SECONDS)
+            if not closing.done():
+                closing.cancel()
+                self._say_once("the background's output does not close; it is left to itself")
+            elif not closing.cancelled() and closing.exception() is not None:
+                self._say_once(f"the background's output did not close in order: {closing.exception()!r}")
 
     async def aclose(self) -> None:
         """Fades out and lets go of everything; the end of the session does the same. Twice, nothing more happens.
 
-        It waits for the fade, 10 s at most; cancelled, it lets go at once.
+        It waits for the fade, 10 s at most; cancelled, it declicks and lets go in the background.
         """
-        if self._closing is None:
-            self._post(Fact("close"))
+        run = self._run
+        self._closed = True
         for event, handler in self._handlers:
             assert self._session is not None
             self._session.off(event, handler)
         self._handlers.clear()
-        if self._closing is None:
-            self._closing = asyncio.ensure_future(self._close())
+        self._begin_close(run)
+        assert run.closing is not None
         try:
-            await asyncio.shield(self._closing)
+            if not run.closing.done():
+                await asyncio.wait([run.closing])
         except asyncio.CancelledError:
-            self._closing.cancel()
+            run.closing.cancel()
             raise
+
+
+class _Run:
+    """One run of a session: from attaching, or from its being started again, to its close."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.output: Output | None = None
+        self.posting = False  # facts go to the engine: an output pulls from it, or is about to
+        self.starting: asyncio.Task[None] | None = None
+        self.closing: asyncio.Task[None] | None = None
+        self.ended = False
+
+
+def _check_options(seed: object, output: object, sample_rate: object, on_error: object) -> None:
+    """What a type checker would say, for those without one, before anything sounds."""
+    if on_error not in ("raise", "skip"):
+        raise UsageError(f"on_error must be 'raise' or 'skip', not {on_error!r}")
+    if seed is not None and not (type(seed) is int and seed.bit_length() <= 64):
+        raise UsageError("a seed is a whole number of 64 bits at most")
+    if output is not None and (isinstance(output, type) or not isinstance(output, Output)):
+        raise UsageError(f"{output!r} is no output: an output has start, changed and aclose")
+    if type(sample_rate) is not int or not 8_000 <= sample_rate <= 192_000:
+        raise UsageError(f"a sample rate is a whole number from 8,000 to 192,000, not {sample_rate!r}")
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:

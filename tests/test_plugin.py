@@ -199,6 +199,8 @@ async def test_one_soundscape_follows_one_session(tones: Path) -> None:
     with pytest.raises(UsageError, match="one Soundscape follows one session"):
         background.attach(AgentSession())
     await background.aclose()
+    with pytest.raises(UsageError, match="was closed"):
+        background.attach(AgentSession())
 
 
 async def test_closing_twice_and_in_mid_fade(tones: Path) -> None:
@@ -239,6 +241,133 @@ async def test_a_session_that_closes_at_once_leaves_nothing(tones: Path) -> None
     await background.aclose()
     await asyncio.sleep(0.05)
     assert (threading.active_count(), len(asyncio.all_tasks())) <= (threads, tasks)
+
+
+async def test_a_close_that_was_cancelled_is_no_trouble_to_the_next(tones: Path) -> None:
+    """Who waits for a close is cancelled only if he is; and a close after it finds nothing more to do."""
+    scene = Scene.from_toml(TONES.replace("crossfade = 0.05", "crossfade = 60"), tones.parent)
+    background = Soundscape(scene, output=MemoryOutput()).attach(AgentSession())
+    await asyncio.sleep(0.05)
+    waiting = asyncio.create_task(background.aclose())
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(background.aclose(), 0.05)
+    await waiting
+    await background.aclose()
+
+
+async def test_a_close_that_cannot_wait_declicks(tones: Path) -> None:
+    """T19: cancelled in a fade of a minute, the sound still ends without a step."""
+    scene = Scene.from_toml(TONES.replace("crossfade = 0.05", "crossfade = 60\nfade_in = 0"), tones.parent)
+    background = Soundscape(scene, output=(output := MemoryOutput())).attach(AgentSession())
+    await asyncio.sleep(0.1)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(background.aclose(), 0.05)
+    async with asyncio.timeout(5):
+        while not background.engine.finished:
+            await asyncio.sleep(0.01)
+    sound = output.samples[:, 0]
+    assert np.abs(sound).max() == pytest.approx(0.2, rel=0.01)
+    assert np.abs(np.diff(sound)).max() < 0.2 * 2 * np.pi * 400 / 48_000 + 0.2 * np.pi / 2 / 240
+    assert sound[-1] == 0
+
+
+class Slow(MemoryOutput):
+    """An output that takes its time to start."""
+
+    async def start(self, source: Source) -> None:
+        await asyncio.sleep(0.3)
+        await super().start(source)
+
+
+async def test_a_close_while_the_output_starts_leaves_nothing(tones: Path) -> None:
+    background = Soundscape.from_file(tones, output=Slow()).attach(AgentSession())
+    before = len(asyncio.all_tasks())
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(background.aclose(), 0.05)
+    await asyncio.sleep(0.5)
+    assert len(asyncio.all_tasks()) < before
+
+
+class Restless(MemoryOutput):
+    """An output that cannot be told of a change."""
+
+    def changed(self) -> None:
+        raise RuntimeError("boom")
+
+
+async def test_an_output_that_fails_to_be_told_is_closed_all_the_same(
+    tones: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    background = Soundscape.from_file(tones, output=Restless()).attach(AgentSession())
+    await asyncio.sleep(0.05)
+    background.set_state("on_hold")
+    background.set_state(None)
+    await background.aclose()
+    assert background.engine.finished
+    assert len([record for record in caplog.records if record.name == "soundscape"]) == 1
+
+
+async def test_a_session_that_is_started_again_has_its_background_again(
+    tones: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an output of its own; one that was given has ended with the first run, and the log says so once."""
+    outputs: list[MemoryOutput] = []
+
+    def output_of(_: object) -> MemoryOutput:
+        outputs.append(MemoryOutput())
+        return outputs[-1]
+
+    monkeypatch.setattr("soundscape.plugin._output_of", output_of)  # there is no room without a server
+    session: AgentSession[None] = AgentSession()
+    own = Soundscape.from_file(tones).attach(session)
+    given = Soundscape.from_file(tones, output=MemoryOutput()).attach(session)
+    with caplog.at_level(logging.WARNING, "soundscape"):
+        for _ in range(2):
+            await talk(session)
+    await own.aclose()
+    await given.aclose()
+    assert len(outputs) == 2
+    assert all(np.abs(output.samples).max() > 0.1 for output in outputs)
+    said = [record.getMessage() for record in caplog.records if record.name == "soundscape"]
+    assert said == [
+        "no background in this session: the output it was given ended with the session's first run; "
+        "give it none, or a new one"
+    ]
+
+
+async def test_a_change_of_state_writes_nothing_to_the_log(tones: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither ours nor a library's, at INFO: it would be written by the thread that renders."""
+    background = Soundscape.from_file(tones, output=(output := MemoryOutput(paced=False))).attach(AgentSession())
+    await asyncio.sleep(0.01)
+    with caplog.at_level(logging.INFO):
+        for state in ("thinking", "speaking", "listening"):
+            background.engine.post(Fact("agent", state))
+            output.pull(480)
+    assert caplog.records == []
+    await background.aclose()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"seed": 2**64},
+        {"seed": "7"},
+        {"output": 42},
+        {"output": MemoryOutput},
+        {"sample_rate": 0},
+        {"sample_rate": 44_100.5},
+        {"on_error": "ignore"},
+    ],
+)
+def test_a_wrong_call_is_said_at_the_call(options: dict[str, Any], tones: Path) -> None:
+    with pytest.raises(UsageError):
+        Soundscape.from_file(tones, **options)
+
+
+def test_a_scene_built_in_code_is_looked_at_too() -> None:
+    scene = Scene.model_validate({"base": {"layers": [{"pool": "nope"}]}})
+    with pytest.raises(SceneError, match="no pool is called 'nope'"):
+        Soundscape(scene)
 
 
 class Broken:

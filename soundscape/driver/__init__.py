@@ -43,6 +43,9 @@ logger = logging.getLogger("soundscape")
 FINISH_SECONDS = 5.0
 """How long a sound that plays out may take before it is faded (scene format, T10)."""
 
+SHORTEST_PICK_SECONDS = 0.002
+"""How long a pick of a pool that plays on lasts at least."""
+
 Action = Literal["commit", "hold", "cancel", "start", "level", "revive", "release", "shot", "skip"]
 
 
@@ -144,7 +147,9 @@ class Driver:
 
     def gain(self, key: str, frame: int) -> float:
         """The linear layer gain of a key at a frame not before the last step; 0 where nothing of it sounds."""
-        gains = [p.envelope.at(frame) for p in self._playing.values() if p.key == key and p.pick is not None]
+        # A copy: it may be asked for while another thread renders.
+        playing = list(self._playing.values())
+        gains = [p.envelope.at(frame) for p in playing if p.key == key and p.pick is not None]
         return max(gains, default=0.0)
 
     def step(self, frame: int, facts: Iterable[Fact] = ()) -> list[Cue]:
@@ -168,19 +173,23 @@ class Driver:
     # --- facts and commits --------------------------------------------------------------------------------------
 
     def _take(self, facts: Iterable[Fact]) -> None:
+        cut = False
         for kind, value in facts:
-            if self._facts.close:
-                break
+            cut = cut or kind == "cut"
             if self._first_fact is None:
                 self._first_fact = self._frame
-            change: dict[str, Any] = {kind: True if kind == "close" else value}
-            self._facts = self._facts._replace(**change)
+            if not self._facts.close:
+                change: dict[str, Any] = {"close": True} if kind in ("close", "cut") else {kind: value}
+                self._facts = self._facts._replace(**change)
         state = self._facts.state(self._scene.states)
         if state not in self._table:
             logger.warning("scene %r: state %r is not defined; only the base layers sound", self._scene.name, state)
             self._table.add(state)
         if state != self.state:
             self._commit(state)
+        if cut:
+            for playing in list(self._playing.values()):
+                self._fade(playing._replace(place="leaving"), 0.0, 0.0, "release")
 
     def _commit(self, state: str) -> None:
         old = self.state
@@ -384,7 +393,7 @@ class Driver:
 
     def _next_pick(self, playing: _Playing) -> None:
         """The next pick of a loop that is a pool crosses in over the end of the last one (T11)."""
-        left = self._natural_end(playing) - self._frame
+        left = max(0, self._natural_end(playing) - self._frame)
         pick = self._pick(playing.key, self._scene.entries(playing.layer), silence=False)
         playing = self._put(playing._replace(pick=pick, pick_at=self._frame))
         self._play(playing, offset=0, crossfade=left)
@@ -401,7 +410,9 @@ class Driver:
     def _time_next_pick(self, playing: _Playing) -> None:
         length = self._clips[playing.source].length
         crossfade = min(self._fade_frames(self._scene.defaults.crossfade), length // 4)
-        self._timer(playing, "next_pick", max(self._frame, self._natural_end(playing) - crossfade))
+        # However short the clips are, what there is to do for each bounds how many there may be.
+        earliest = self._frame + to_frames(SHORTEST_PICK_SECONDS, self._rate)
+        self._timer(playing, "next_pick", max(earliest, self._natural_end(playing) - crossfade))
 
     # --- records ------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable
 from typing import Literal, NamedTuple
 
@@ -11,7 +12,10 @@ from soundscape.scene import NONE
 
 __all__ = ["Fact", "FactKind", "Facts", "StateTable"]
 
-FactKind = Literal["agent", "user", "tool", "app", "close"]
+# The library tells of each step at INFO, from the thread that renders.
+logging.getLogger("transitions").setLevel(logging.WARNING)
+
+FactKind = Literal["agent", "user", "tool", "app", "close", "cut"]
 
 
 class Fact(NamedTuple):
@@ -19,7 +23,7 @@ class Fact(NamedTuple):
 
     Attributes:
         kind: `agent` and `user` (their states), `tool` (a name while any runs), `app` (the application's own state),
-            `close`.
+            `close`, and `cut` where the end of the close's fade cannot be waited for.
         value: the state or the name; None where there is none any more.
     """
 
@@ -58,18 +62,22 @@ class _Session:
 class StateTable:
     """The table of states: each leads to every other, by the trigger `go_<state>`. Nothing happens in it.
 
+    A way is entered into it when it is first gone: scenes of a thousand states have a million of them.
+
     Args:
-        states: the states that are known; the first one that is not is added when it comes.
+        states: the states that are known.
     """
 
     def __init__(self, states: Iterable[str]) -> None:
         self.machine = Machine(
-            model=None, states=[NONE], initial=NONE, auto_transitions=False, model_attribute="committed", queued=False
+            model=None,
+            states=[NONE, *(state for state in states if state != NONE)],
+            initial=NONE,
+            auto_transitions=False,
+            model_attribute="committed",
         )
         self._session = _Session()
         self.machine.add_model(self._session)
-        for state in states:
-            self.add(state)
 
     def __contains__(self, state: str) -> bool:
         return state in self.machine.states
@@ -81,14 +89,11 @@ class StateTable:
 
     def add(self, state: str) -> None:
         """Makes a state known."""
-        if state in self:
-            return
-        known = list(self.machine.states)
         self.machine.add_state(state)
-        for other in known:
-            self.machine.add_transition(f"go_{state}", other, state)
-            self.machine.add_transition(f"go_{other}", state, other)
 
     def go(self, state: str) -> None:
         """Moves to another state, which is known."""
-        self._session.trigger(f"go_{state}")  # type: ignore[attr-defined]
+        trigger = f"go_{state}"
+        if not self.machine.get_transitions(trigger, self.committed):
+            self.machine.add_transition(trigger, self.committed, state)
+        self._session.trigger(trigger)  # type: ignore[attr-defined]
