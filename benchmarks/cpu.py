@@ -4,7 +4,7 @@
 
 Each plays the same two files, a bed and a thinking sound, and changes between listening and thinking every few
 seconds. Each kind runs in a process of its own, in turns; the process' CPU time (all of its threads) is divided by
-wall time and sessions. `floor` captures blocks of 20 ms of silence, as soundscape's room output does, and nothing else.
+wall time and sessions. `floor` captures blocks of 30 ms of silence, as soundscape's room output does, and nothing else.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ async def start_livekit(folder: Path, session: AgentSession[Any]) -> Callable[[]
 async def start_floor(folder: Path, session: AgentSession[Any]) -> Callable[[], Awaitable[None]]:
     source = rtc.AudioSource(48_000, 1, queue_size_ms=30)
     track = rtc.LocalAudioTrack.create_audio_track("floor", source)
-    frame = rtc.AudioFrame(bytes(1920), 48_000, 1, 960)
+    frame = rtc.AudioFrame(bytes(2880), 48_000, 1, 1440)
 
     async def pump() -> None:
         while track:

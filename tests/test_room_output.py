@@ -113,27 +113,27 @@ async def until_no_thread_is_left() -> None:
 
 
 async def test_every_frame_arrives_once_and_in_order_and_closing_waits_for_the_last() -> None:
-    source, output = Ramp(96_000), RoomOutput(None)
+    source, output = Ramp(96_480), RoomOutput(None)
     await output.start(source)
     async with tapped(output) as tap:
         source.go = True
         await output.aclose(timeout=10)
-    assert np.array_equal(tap.heard, ramp(96_000))
+    assert np.array_equal(tap.heard, ramp(96_480))
     assert all(len(block) == 480 for block in tap.blocks)
     assert all(block[0] % 480 == 1 and block.all() for block in tap.blocks if block.any())
-    assert output.captured >= 96_000
+    assert output.captured >= 96_480
     assert source.threads == {"soundscape-output"}
 
 
 async def test_a_blocked_event_loop_leaves_no_gap() -> None:
-    source, output = Ramp(48_000, go=False), RoomOutput(None)
+    source, output = Ramp(48_960, go=False), RoomOutput(None)
     await output.start(source)
     async with tapped(output) as tap:
         source.go = True
         await asyncio.sleep(0.2)
         time.sleep(0.4)  # noqa: ASYNC251 - a busy session
         await output.aclose(timeout=10)
-    assert np.array_equal(tap.heard, ramp(48_000))
+    assert np.array_equal(tap.heard, ramp(48_960))
 
 
 async def test_a_change_is_heard_within_a_tenth_of_a_second() -> None:
@@ -147,11 +147,11 @@ async def test_a_change_is_heard_within_a_tenth_of_a_second() -> None:
             await asyncio.sleep(0.15)
             delays.append(next(at for at, block in zip(tap.times, tap.blocks, strict=True) if block.any()) - said)
         await output.aclose()
-    assert np.median(delays) < 0.1  # 40 to 60 ms as measured; the rest is for a busy machine
+    assert np.median(delays) < 0.1  # 40 to 70 ms as measured; the rest is for a busy machine
 
 
 async def test_a_failing_render_is_silence_for_its_blocks_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    source, output = Ramp(9600, go=True), RoomOutput(None)
+    source, output = Ramp(10080, go=True), RoomOutput(None)
     await output.start(source)
     async with tapped(output) as tap:
         source.broken = True
@@ -159,8 +159,8 @@ async def test_a_failing_render_is_silence_for_its_blocks_and_said_once(caplog: 
         source.broken = False
         await output.aclose(timeout=10)
     heard = tap.heard
-    assert np.array_equal(heard[heard != 0], ramp(9600)[-np.count_nonzero(heard) :])
-    assert 1 <= np.count_nonzero(heard == 0) / 960 <= 10
+    assert np.array_equal(heard[heard != 0], ramp(10080)[-np.count_nonzero(heard) :])
+    assert 1 <= np.count_nonzero(heard == 0) / 1440 <= 10
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
 
 
@@ -177,7 +177,7 @@ async def test_a_failed_capture_is_tried_again_and_nothing_is_lost(caplog: pytes
                 raise RuntimeError("InvalidState - failed to capture frame")
             await super()._capture(native, frame)
 
-    source, output = Ramp(19_200), Failing(None)
+    source, output = Ramp(20_160), Failing(None)
     await output.start(source)
     async with tapped(output) as tap:
         source.go = True
@@ -186,7 +186,7 @@ async def test_a_failed_capture_is_tried_again_and_nothing_is_lost(caplog: pytes
             await asyncio.sleep(0.25)
         await output.aclose(timeout=10)
     heard = tap.heard
-    assert np.array_equal(heard[heard != 0], ramp(19_200))
+    assert np.array_equal(heard[heard != 0], ramp(20_160))
     assert output.failures == 4
     assert [record.getMessage().split(";")[0] for record in caplog.records] == [
         "the room does not take the background",
