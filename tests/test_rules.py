@@ -691,21 +691,6 @@ def test_t10_a_loop_that_finishes_ends_with_what_its_clip_has_beyond_the_loop() 
     assert take.sound(12) == [1, 2, 3, 4, 10, 2, 3, 4, 50, 60, 0, 0]
 
 
-def test_t10_a_key_that_returns_as_its_last_pass_ends_goes_on() -> None:
-    """Facts come before timers: there is no hole in what was never silent."""
-    samples, seam = np.array([1, 2, 3, 4, 50, 60], np.float32), np.array([10], np.float32)
-    scene = """
-        [defaults]
-        crossfade = 0
-        [states.thinking]
-        source = "bell"
-        on_exit = "finish"
-    """
-    take = Take(scene, "thinking@0 idle@6 thinking@8", clips={"bell": Clip(samples, 1, 4, seam)}, rate=1)
-    assert take.of("bell") == ["0 start 0->1 in 0", "6 hold 2 more", "8 cancel"]
-    assert take.sound(12) == [1, 2, 3, 4, 10, 2, 3, 4, 10, 2, 3, 4]
-
-
 def test_t10_a_pool_that_finishes_plays_the_present_pick_to_its_end() -> None:
     scene = """
         [defaults]

@@ -162,7 +162,7 @@ class Driver:
         """
         self._frame = frame
         self._cues, self._entries = [], []
-        self._fire(("gone",))
+        self._fire(("gone", "pass_ends"))
         self._take(facts)
         self._fire(("gone", "pass_ends", "release", "next_pick"))
         self._entries.sort(key=lambda entry: (entry.action != "commit", entry.key))
