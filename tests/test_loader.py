@@ -18,7 +18,7 @@ from soundscape.loader import Scene, find_scene, shipped_scenes
 
 LAYER_KEYS = "key, kind, pool, source, probability, volume, gain_db, start, on_exit, fade_in, fade_out"
 TOP_KEYS = "name, description, seed, defaults, base, states, pools, transitions"
-SECONDS = 1.0
+SECONDS = 5.0
 """What reading a scene may take at most, whatever is in it."""
 
 
