@@ -54,7 +54,7 @@ def problems_of_file(path: Path) -> list[str]:
 
 SYNTAX = {
     "[base\n": "1:6: not valid TOML: expected ']' at the end of a table declaration",
-    "[base]\nvolume = \n": "2:10: not valid TOML: invalid value",
+    "[base]\nvolume = \n": "2:10: not valid TOML: invalid value; a text is written in quotes",
     "[base]\nsource = 'a": '2:12: not valid TOML: expected "\'" at the end of the file',
     "[base]\nsource = 'a'\nsource = 'b'\n": "3:13: not valid TOML: cannot overwrite a value",
     "[base]\n[base]\n": "2:6: not valid TOML: cannot declare ('base',) twice",
@@ -179,6 +179,7 @@ VALUES = {
     "[[transitions]]\nto = 1\n": "2:1: transitions[0].to: must be a state's name or a list of names, not 1",
     "[base]\npool = 1\n": "2:1: base.pool: must be a pool's name or a list of sounds, not 1",
     "[base]\npool = [[]]\n": "2:9: base.pool[0]: must be a table, not []",
+    "[base]\npool = ['a.wav']\n": "2:9: base.pool[0]: must be a table, not 'a.wav'; write { source = 'a.wav' }",
     "[base]\nlayers = 3\n": "2:1: base.layers: must be a list, not 3",
     "states = 1\n": "1:1: states: must be a table, not 1",
     "[states]\nthinking = 'a'\n": "2:1: states.thinking: must be a table, not 'a'",
@@ -407,7 +408,9 @@ def test_lines_are_right_with_carriage_returns() -> None:
     assert problems("[base]\r\nsource = 'a'\r\nvolum = 1\r\n") == [
         "3:1: base: unknown key 'volum'; did you mean 'volume'?"
     ]
-    assert problems("[base]\r\nsource = 'a'\r\nvolume = \r\n") == ["3:10: not valid TOML: invalid value"]
+    assert problems("[base]\r\nsource = 'a'\r\nvolume = \r\n") == [
+        "3:10: not valid TOML: invalid value; a text is written in quotes"
+    ]
 
 
 def test_columns_count_characters() -> None:

@@ -87,7 +87,8 @@ def _syntax(text: str, message: str) -> TextError:
     else:
         place = _at(text, len(text.rstrip("\n")))
         message = message.removesuffix(" (at end of document)") + " at the end of the file"
-    return TextError(place, f"not valid TOML: {message[:1].lower()}{message[1:]}")
+    hint = "a text is written in quotes" if message.startswith("Invalid value") else ""
+    return TextError(place, f"not valid TOML: {message[:1].lower()}{message[1:]}", hint)
 
 
 def _walk(data: object) -> Iterator[tuple[Loc, object]]:

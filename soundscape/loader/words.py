@@ -46,11 +46,11 @@ def told(origin: Origin, detail: Any) -> Problem:
     if kind == "missing":
         return origin.problem(loc[:-1], f"the key {loc[-1]!r} is missing", "")
     if kind in _TYPES:
-        hint = (
-            "numbers are written without quotes and units"
-            if isinstance(value, str) and "number" in _TYPES[kind]
-            else ""
-        )
+        hint = ""
+        if isinstance(value, str) and "number" in _TYPES[kind]:
+            hint = "numbers are written without quotes and units"
+        elif isinstance(value, str) and _keys_at(origin.real(loc))[0] is AudioConfig:
+            hint = f"write {{ source = {quoted(value)} }}"
         return origin.problem(loc, f"must be {_TYPES[kind]}, not {quoted(value)}", hint)
     if kind in ("union_tag_not_found", "union_tag_invalid"):
         what = "a pool's name or a list of sounds" if "pool" in loc else "a state's name or a list of names"
