@@ -83,7 +83,7 @@ def microseconds(block: Block) -> float:
 def main() -> None:
     rng = np.random.default_rng(1)
     clips = {
-        name: Clip.from_samples(rng.standard_normal(30 * SAMPLE_RATE).astype(np.float32), SAMPLE_RATE) for name in "abc"
+        name: Clip.from_samples(0.05 * rng.standard_normal(30 * SAMPLE_RATE, np.float32), SAMPLE_RATE) for name in "abc"
     }
     for what, fading in (("at rest", False), ("in a fade", True)):
         ours, bare = engine(clips, fading=fading), floor(clips, fading=fading)

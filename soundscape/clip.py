@@ -2,13 +2,17 @@
 
 **A loop's passes.** A position counts from the clip's first frame and goes on counting through the passes:
 
-    position < period             samples[position]
-    later, q = (position - period) % period:
-        q < len(seam)             seam[q]       the end of the last pass crossing into the beginning of this one
-        else                      samples[q]
+    position < end                samples[position]          what leads in, and the first pass; end = start + period
+    later, q = (position - end) % period:
+        q < len(seam)             seam[q]                    the end of the last pass crossing into this one
+        else                      samples[start + q]
 
-so that every pass after the first begins with the seam. What the file has after `period` is its natural rest: it is
-heard where a loop is told to finish its pass and stop.
+so that every pass after the first begins with the seam. What is before `start` is heard once; of what the file has from
+`end` on, a loop sounds no more than went into the seam.
+
+**An author's loop** `[a, b)` with a crossfade of X comes down to the same. Its last X frames go into the seam, so `end`
+is b - X. Overlapping passes (`start` a) cross into [a, a + X) and take b - a - X each. Where X frames lead in to a, the
+seam crosses into those instead (`start` a - X): then it is over as a comes, and a pass takes b - a, to the frame.
 
 **Which clips get a seam.** One whose end flows into its beginning is left as it is, to the frame: a crossfade would
 take 50 ms from each bar of a musical loop. `_flows` decides, by one of two marks.
@@ -17,12 +21,14 @@ take 50 ms from each bar of a musical loop. `_flows` decides, by one of two mark
    it gets wrong over the first frames after the join is compared with what it gets wrong elsewhere. The step must be no
    larger than usual either; by itself that would not do: a tone whose phase jumps can have a small one, a kink.
 2. *An attack hides the join.* The first 5 ms move 4 dB more than the 20 ms before the join, in the signal's first
-   difference, and either the step is no larger than those of the attack or what was before has died away: a drum on
-   the first beat, a bell that rings once. Such a beginning is nothing that could be foretold, and crossing another
-   sound into it would blunt it.
+   difference (and than the 20 ms before them, in a loop that something leads in to), and either the step is no larger
+   than usual or it is the attack's own, beside which the sound before has died away: a drum on the first beat, a bell
+   that rings once. Such a beginning is nothing that could be foretold, and crossing another sound into it would blunt
+   it.
 
-**The seam.** Elsewhere the end moves back, by up to 50 ms, to where the clip resembles its own beginning most, and the
-50 ms before it cross into the first 50 ms. With r the correlation of the two, the gains satisfy
+**The seam.** Elsewhere the end moves back, by up to 50 ms, to where the clip resembles its own beginning most (an
+author's end stays), and the 50 ms before it cross into the first 50 ms. With r the correlation of the two, the gains
+satisfy
 
     out^2 + in^2 + 2 r out in = 1,    out : in = cos : sin of pi u / 2
 
@@ -34,7 +40,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -42,10 +48,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from soundscape.exceptions import UsageError
 
-__all__ = ["Clip"]
+__all__ = ["Clip", "Loop"]
 
 _SEAM = 0.05
-"""Seconds of a seam, and how far the end may move (the format's 50 ms); of a clip under 200 ms a quarter at most."""
+"""Seconds of a seam, and how far the end may move (the format's 50 ms); of a loop under 200 ms a quarter at most."""
 
 _SIDE = 0.1
 """Seconds at either side of the join that say what is usual there."""
@@ -72,35 +78,83 @@ _ATTACK = 1.6
 """By what factor an attack moves more than what it follows: 4 dB. Steady noise stays within 1.2."""
 
 _DIED = 0.25
-"""How much of an attack's peak there may be left of the sound before it, if it begins with a jump: -12 dB."""
+"""How much of the jump that an attack begins with there may be left of the sound before it: -12 dB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Which frames of a clip go round, as an author says it: [start, end), neither of which is ever moved.
+
+    Attributes:
+        start: the first frame of the loop; those before it are heard once.
+        end: the frame after its last.
+        crossfade: frames. None: 50 ms (a quarter of a loop under 200 ms), unless the end flows into the start. 0: the
+            end meets the start as it is. More: the last of these frames cross into as many before `start`, which keeps
+            the pass at end - start; where there are not as many, into the first ones after it, which shortens the pass
+            by the crossfade. Places that are in opposite phase cancel where they cross.
+    """
+
+    start: int
+    end: int
+    crossfade: int | None = None
+
+    def flaw(self, length: int) -> str | None:
+        """What makes this no loop of a clip of `length` frames, in words that go on after "the loop"; else None."""
+        if self.start < 0:
+            return "starts before the clip does"
+        if self.end <= self.start:
+            return "ends before it starts" if self.end < self.start else "ends where it starts"
+        if self.end > length:
+            return "starts where the clip is over" if self.start >= length else "ends after the clip does"
+        return self._crossfade_flaw()
+
+    def _crossfade_flaw(self) -> str | None:
+        crossfade, frames = self.crossfade or 0, self.end - self.start
+        if crossfade < 0:
+            return "has a negative crossfade"
+        if crossfade > frames:
+            return "is shorter than its crossfade"
+        if crossfade > self.start and 2 * crossfade > frames:
+            return "is shorter than two crossfades, with less than one before its start to cross into"
+        return None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clip:
     """Decoded sound that nobody changes: it is shared by everything that plays it.
 
+    `dataclasses.replace(clip, gain=..., lufs=...)` and `with_loop` give another clip of the same samples, uncopied.
+
     Attributes:
         samples: float32 `(frames,)`, mono, read-only; full scale is 1, and may be exceeded.
         sample_rate: frames per second.
         period: frames of one pass of the loop.
         seam: float32 `(X,)`, read-only: what the first X frames of every pass but the first are.
+        start: the frame at which the first pass begins, X before an author's start that the seam leads in to.
+        gain: the author's own, linear. Carried, not applied.
+        lufs: integrated loudness of the samples, without `gain`; None: not known, or not to be normalised. Carried.
     """
 
     samples: NDArray[np.float32]
     sample_rate: int
     period: int
     seam: NDArray[np.float32]
+    start: int = 0
+    gain: float = 1.0
+    lufs: float | None = None
 
     @classmethod
-    def from_samples(cls, samples: ArrayLike, sample_rate: int) -> Clip:
-        """A clip of these frames, with its loop found.
+    def from_samples(cls, samples: ArrayLike, sample_rate: int, *, loop: Loop | None = None) -> Clip:
+        """A clip of these frames.
 
         Args:
             samples: mono, `(frames,)`; float32 that is read-only already is taken as it is, anything else copied.
             sample_rate: frames per second, 1 or more.
+            loop: which of them go round; all of them unless said, the end moved where a seam is better for it.
 
         Raises:
-            UsageError: no frames, more than one dimension, a number that is not finite, a rate under 1.
+            UsageError: no frames, more than one dimension, a number that is not finite, a rate under 1, a loop that
+                cannot be.
         """
         frames = np.asarray(samples, dtype=np.float32)
         if frames.ndim != 1 or not len(frames):
@@ -111,15 +165,48 @@ class Clip:
             raise UsageError("a clip's frames are finite numbers; some of these are not")
         if frames.flags.writeable or not frames.flags.c_contiguous:
             frames = frames.copy()
-        period, seam = _loop(frames, sample_rate)
         frames.setflags(write=False)
+        return cls(frames, sample_rate, len(frames), np.empty(0, np.float32)).with_loop(loop)
+
+    def with_loop(self, loop: Loop | None) -> Clip:
+        """A clip of the same samples, gain and loudness that goes round elsewhere; None: all of it, as found.
+
+        Raises:
+            UsageError: the clip has no such loop.
+        """
+        if loop is not None and (flaw := loop.flaw(self.length)):
+            crossfade = "" if loop.crossfade is None else f" with a crossfade of {loop.crossfade}"
+            span = f"[{loop.start}, {loop.end}){crossfade} in a clip of {self.length} frames"
+            raise UsageError(f"the loop {flaw}: {span}")
+        start, end, seam = _loop(self.samples, self.sample_rate, loop)
         seam.setflags(write=False)
-        return cls(frames, sample_rate, period, seam)
+        return replace(self, start=start, period=end - start, seam=seam)
 
     @property
     def length(self) -> int:
         """Frames of the clip played once."""
         return len(self.samples)
+
+    @property
+    def end(self) -> int:
+        """The position at which the first pass ends."""
+        return self.start + self.period
+
+    def wrapped(self, position: int) -> int:
+        """The first position from which a loop sounds just as it does from this one.
+
+        That is a frame of the lead-in or of the first pass, or, inside a seam, one of the second pass's.
+        """
+        past = position - self.start - self.period
+        if past < 0:
+            return position
+        q = past % self.period
+        return self.start + q + (self.period if q < len(self.seam) else 0)
+
+    def pass_end(self, position: int) -> int:
+        """The position at which the pass that a position is in ends; the lead-in goes with the first."""
+        passes = max(0, position - self.start) // self.period
+        return self.start + (passes + 1) * self.period
 
     def runs(self, position: int, frames: int, *, loop: bool) -> Sequence[NDArray[np.float32]]:
         """The pieces, in order, that make up the frames from a position on; views, but for loops of a few frames.
@@ -129,21 +216,32 @@ class Clip:
             frames: how many are wanted.
             loop: whether the clip goes round. If not, the pieces end where the clip does, which may be at once.
         """
-        end = position + frames
-        if end <= self.period or not loop:
-            return (self.samples[position:end],) if position < len(self.samples) and frames > 0 else ()
+        last = position + frames
+        end = self.start + self.period
+        if not loop or last <= end:
+            return (self.samples[position:last],) if position < len(self.samples) and frames > 0 else ()
+        if position >= end:
+            q = (position - end) % self.period
+            if len(self.seam) <= q <= self.period - frames:  # most blocks of a long loop
+                return (self.samples[self.start + q : self.start + q + frames],)
+        return self._pieces(position, last)
+
+    def _pieces(self, position: int, last: int) -> Sequence[NDArray[np.float32]]:
+        start, end = self.start, self.start + self.period
         pieces = []
-        if position >= self.period and frames > 4 * self.period:
-            # Many passes of a very short loop: one piece, lest a block be made of a thousand.
-            one = np.concatenate([self.seam, self.samples[len(self.seam) : self.period]])
-            q = (position - self.period) % self.period
-            return (np.tile(one, (q + frames) // self.period + 1)[q : q + frames],)
-        while position < end:
-            q = position if position < self.period else (position - self.period) % self.period
-            if position >= self.period and q < len(self.seam):
-                piece = self.seam[q : q + end - position]
+        while position < last:
+            if position < end:
+                piece = self.samples[position : min(end, last)]
             else:
-                piece = self.samples[q : min(self.period, q + end - position)]
+                q, left = (position - end) % self.period, last - position
+                if left > 4 * self.period:
+                    # Many passes of a very short loop: one piece, lest a block be made of a thousand.
+                    one = np.concatenate([self.seam, self.samples[start + len(self.seam) : end]])
+                    piece = np.tile(one, (q + left) // self.period + 1)[q : q + left]
+                elif q < len(self.seam):
+                    piece = self.seam[q : q + left]
+                else:
+                    piece = self.samples[start + q : min(end, start + q + left)]
             pieces.append(piece)
             position += len(piece)
         return pieces
@@ -155,23 +253,31 @@ def _finite(frames: NDArray[np.float32]) -> bool:
         return math.isfinite(float(np.dot(frames, frames))) or bool(np.isfinite(frames).all())
 
 
-def _loop(samples: NDArray[np.float32], sample_rate: int) -> tuple[int, NDArray[np.float32]]:
-    """The period and the seam of a clip."""
-    cross = min(int(_SEAM * sample_rate), len(samples) // 4)
-    if not cross or _flows(samples, sample_rate):
-        return len(samples), np.empty(0, np.float32)
-    end, r = _best_end(samples, cross)
-    return end - cross, _crossed(samples[end - cross : end], samples[:cross], r)
+def _loop(samples: NDArray[np.float32], rate: int, loop: Loop | None) -> tuple[int, int, NDArray[np.float32]]:
+    """Where a clip's first pass begins and ends, and the seam."""
+    start, end, cross = (0, len(samples), None) if loop is None else (loop.start, loop.end, loop.crossfade)
+    if cross is None:
+        cross = min(int(_SEAM * rate), (end - start) // 4)
+        cross = 0 if cross and _flows(samples, start, end, rate) else cross
+    if not cross:
+        return start, end, np.empty(0, np.float32)
+    if start >= cross:
+        start -= cross
+    head = samples[start : start + cross]
+    if loop is None:
+        end = _best_end(samples, cross)
+    tail = samples[end - cross : end]
+    return start, end - cross, _crossed(tail, head, _correlation(tail, head))
 
 
-def _flows(samples: NDArray[np.float32], sample_rate: int) -> bool:
-    """Whether the clip's end flows into its beginning as well as the sound there flows elsewhere."""
-    side = min(int(_SIDE * sample_rate), len(samples) // 2)
-    before, after = samples[-side:].astype(np.float64), samples[:side].astype(np.float64)
-    if len(before) < 2:
+def _flows(samples: NDArray[np.float32], start: int, end: int, sample_rate: int) -> bool:
+    """Whether the sound before `end` flows into the one after `start` as well as the loop's sound flows elsewhere."""
+    side = min(int(_SIDE * sample_rate), (end - start) // 2)
+    if side < 2:
         return False
+    before, after = samples[end - side : end].astype(np.float64), samples[start : start + side].astype(np.float64)
     foretold = _steps(before, after) and _foretold(before, after, max(1, sample_rate // _BAND))
-    return foretold or _attacks(before, after, sample_rate)
+    return foretold or _attacks(before, after, samples[max(0, start - side) : start], sample_rate)
 
 
 def _foretold(before: NDArray[np.float64], after: NDArray[np.float64], step: int) -> bool:
@@ -208,27 +314,36 @@ def _steps(before: NDArray[np.float64], after: NDArray[np.float64]) -> bool:
     return bool(abs(after[0] - before[-1]) <= np.quantile(usual, 0.999) + 1e-4 * usual.max())
 
 
-def _attacks(before: NDArray[np.float64], after: NDArray[np.float64], sample_rate: int) -> bool:
-    """Whether the clip begins with an attack, which hides how the one before it ends."""
-    rest, attack = np.diff(before[-int(0.02 * sample_rate) - 1 :]), np.diff(after[: int(0.005 * sample_rate) + 1])
+def _attacks(
+    before: NDArray[np.float64], after: NDArray[np.float64], lead: NDArray[np.float32], sample_rate: int
+) -> bool:
+    """Whether the loop begins with an attack, also after what leads in to it, and whether that hides how it ends."""
+    short = int(0.02 * sample_rate) + 1
+    rest, attack = np.diff(before[-short:]), np.diff(after[: int(0.005 * sample_rate) + 1])
     if not len(rest) or not len(attack):
         return False
-    peak = np.abs(after[: len(attack)]).max()
-    hidden = abs(after[0] - before[-1]) <= np.abs(attack).max() or np.abs(before[-len(rest) :]).max() <= _DIED * peak
-    return bool(attack.std() >= _ATTACK * rest.std() and hidden)
+    quiet = max(rest.std(), np.diff(lead[-short:]).std() if len(lead) > 1 else 0.0)
+    if attack.std() < _ATTACK * quiet:
+        return False
+    return _steps(before, after) or bool(np.abs(before[-len(rest) :]).max() <= _DIED * abs(after[0]))
 
 
-def _best_end(samples: NDArray[np.float32], cross: int) -> tuple[int, float]:
-    """The end, within `cross` frames of the clip's, before which it resembles its beginning most, and how much."""
+def _best_end(samples: NDArray[np.float32], cross: int) -> int:
+    """The end, within `cross` frames of the clip's, before which it resembles its beginning most."""
     head, tail = samples[:cross].astype(np.float64), samples[-2 * cross :].astype(np.float64)
     size = 1 << (3 * cross).bit_length()
     spectrum = np.fft.rfft(tail, size) * np.conj(np.fft.rfft(head, size))
     products = np.fft.irfft(spectrum, size)[: cross + 1]
     powers = np.concatenate(([0.0], np.cumsum(np.square(tail))))
-    powers = (powers[cross:] - powers[:-cross]) * np.dot(head, head)
-    r = products / np.sqrt(np.maximum(powers, 1e-30))
-    best = int(np.argmax(r))
-    return len(samples) - cross + best, float(r[best])
+    resemblance = products / np.sqrt(np.maximum(powers[cross:] - powers[:-cross], 1e-30))
+    return len(samples) - cross + int(np.argmax(resemblance))
+
+
+def _correlation(going: NDArray[np.float32], coming: NDArray[np.float32]) -> float:
+    """Of two stretches that cross, each frame counted for as much as both are heard at it."""
+    both = np.sin((np.arange(len(going)) + 1) * (math.pi / (len(going) + 1)))
+    a, b = going.astype(np.float64), coming.astype(np.float64)
+    return float(np.dot(both * a, b) / math.sqrt(max(np.dot(both * a, a) * np.dot(both * b, b), 1e-60)))
 
 
 def _crossed(going: NDArray[np.float32], coming: NDArray[np.float32], r: float) -> NDArray[np.float32]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from soundscape.gain import Envelope
+from soundscape.gain import Envelope, db_to_linear
 
-__all__ = ["Cue", "Fade", "Finish", "Play", "Stop", "to_frames"]
+__all__ = ["DUCK_FLOOR", "Cue", "Duck", "Fade", "Play", "Stop", "to_frames"]
+
+DUCK_FLOOR = db_to_linear(-24.0)
+"""The least that dips on one bus make of it together: their linear gains multiply down to this."""
 
 
 def to_frames(seconds: float, sample_rate: int) -> int:
@@ -25,8 +28,9 @@ class Play:
         offset: the clip's frame to begin at.
         loop: whether the clip repeats until the playback ends.
         gain: the pick's own linear gain.
-        envelope: the playback's envelope, for a playback that the mixer does not have (yet, or any more, because the
-            pick before ended at this frame).
+        bus: the bus it plays on.
+        lufs: the loudness that the bus brings the clip to; None where it plays as loud as it is.
+        envelope: the playback's envelope, for its first pick.
         crossfade: frames over which the pick before goes and this one comes; 0 for the first.
     """
 
@@ -36,6 +40,8 @@ class Play:
     offset: int
     loop: bool
     gain: float
+    bus: str
+    lufs: float | None
     envelope: Envelope
     crossfade: int = 0
 
@@ -71,16 +77,22 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
-class Finish:
-    """A loop's last pass is over: what its clip has beyond the loop rings out, and no pass follows.
+class Duck:
+    """A dip of some buses moves from its present gain; before its first cue it is at 1.
 
     Attributes:
-        at: absolute frame, at which the next pass would begin.
-        playback: the playback's number.
+        at: absolute frame.
+        number: which dip.
+        buses: those it acts on; None for all.
+        gain: the linear gain to reach.
+        duration: frames to reach it in.
     """
 
     at: int
-    playback: int
+    number: int
+    buses: frozenset[str] | None
+    gain: float
+    duration: int
 
 
-Cue = Play | Fade | Stop | Finish
+Cue = Play | Fade | Stop | Duck

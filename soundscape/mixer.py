@@ -5,10 +5,11 @@ pool crosses over to its next clip, the one before. Everything is a closed form 
 playback at a frame, and the clip's frame that sounds there. A block is cut where such a form changes; what is rendered
 therefore does not depend on the blocks in which it is asked for, to the last bit.
 
-    frame of a playback = clip x (layer envelope x pick envelope x pick gain)
+    frame of a playback = clip x (layer envelope x pick envelope x pick gain x the dips on its bus)
 
-summed in the order in which the playbacks began, in float32. Records are frozen and kept in one dictionary: a copy of
-it is a copy of the mixer.
+summed in the order in which the playbacks began, in float32. The pick's gain holds all that never moves while it
+sounds: the pick's own, the clip's, and what brings the clip to the loudness of its bus. Records are frozen and kept in
+two dictionaries: a copy of those is a copy of the mixer.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from soundscape.clip import Clip
-from soundscape.cues import Cue, Fade, Finish, Play
-from soundscape.gain import Envelope
+from soundscape.cues import DUCK_FLOOR, Cue, Duck, Fade, Play
+from soundscape.gain import Envelope, db_to_linear
 
 __all__ = ["Mixer"]
 
@@ -34,12 +35,25 @@ class _Pick(NamedTuple):
     began: int  # the frame at which the clip's first frame sounded, or would have
     loop: bool
     gain: float
+    lufs: float | None  # what its bus brings the clip to
     envelope: Envelope  # of the crossing from pick to pick
+    clip: Clip | None = None  # once it is to be heard; then `gain` has all that never moves
 
 
 class _Playback(NamedTuple):
+    bus: str
     envelope: Envelope
     picks: tuple[_Pick, ...]
+
+
+class _Dip(NamedTuple):
+    """A duck that has acted."""
+
+    buses: frozenset[str] | None
+    envelope: Envelope
+
+
+_Gain = float | npt.NDArray[np.float64]
 
 
 class Mixer:
@@ -51,14 +65,25 @@ class Mixer:
 
     def __init__(self, clips: Mapping[str, Clip]) -> None:
         self._clips = clips
-        self._loaded: dict[str, Clip] = {}  # `clips` may be slow to ask
         self._playbacks: dict[int, _Playback] = {}
+        self._dips: dict[int, _Dip] = {}
         self._scratch = np.empty(0, np.float32)
+        self._loaded = True  # whether every pick has its clip: a run without sound does without them
 
     @property
     def silent(self) -> bool:
-        """Whether nothing sounds until the next cue."""
+        """Whether there is no playback, so that nothing sounds until the next cue."""
         return not self._playbacks
+
+    def snapshot(self) -> tuple[dict[int, _Playback], dict[int, _Dip]]:
+        """Everything there is to know about the present, for `restore`."""
+        return self._playbacks.copy(), self._dips.copy()
+
+    def restore(self, snapshot: tuple[dict[int, _Playback], dict[int, _Dip]]) -> None:
+        """Goes back to a snapshot, which stays as it is."""
+        playbacks, dips = snapshot
+        self._playbacks, self._dips = playbacks.copy(), dips.copy()
+        self._loaded = False
 
     def apply(self, cues: Iterable[Cue]) -> None:
         """Takes the cues of the frame that is rendered next."""
@@ -69,86 +94,117 @@ class Mixer:
                 if playback := self._playbacks.get(cue.playback):
                     envelope = playback.envelope.towards(cue.gain, cue.at, cue.duration)
                     self._playbacks[cue.playback] = playback._replace(envelope=envelope)
-            elif isinstance(cue, Finish):
-                self._finish(cue)
+            elif isinstance(cue, Duck):
+                before = self._dips[cue.number].envelope if cue.number in self._dips else Envelope.at_rest(1.0)
+                self._dips[cue.number] = _Dip(cue.buses, before.towards(cue.gain, cue.at, cue.duration))
             else:
                 self._playbacks.pop(cue.playback, None)
 
-    def render(self, first: int, last: int) -> npt.NDArray[np.float32]:
-        """The sound of the frames `first` to `last - 1`, between which no cue falls: float32 `(last - first,)`."""
-        out = np.zeros(last - first, np.float32)
-        if len(self._scratch) < len(out):
+    def render(self, first: int, last: int, out: npt.NDArray[np.float32]) -> None:
+        """Adds the sound of the frames `first` to `last - 1`, between which no cue falls, to float32
+        `(last - first,)`."""
+        if len(self._scratch) != len(out):
             self._scratch = np.empty(len(out), np.float32)
-        over = []
-        for number, (envelope, picks) in self._playbacks.items():
-            lasts = False
+        if not self._loaded:
+            self._load()
+        if not self._dips:
+            self._render(out, first, last)
+            return
+        # An envelope that has come to rest is a number: the block is cut where a dip does.
+        ends = {dip.envelope.end for dip in self._dips.values() if first < dip.envelope.end < last}
+        for begin, end in pairwise([first, *sorted(ends), last]):
+            self._render(out[begin - first : end - first], begin, end)
+
+    def _render(self, out: npt.NDArray[np.float32], first: int, last: int) -> None:
+        gains: dict[str, _Gain] = {}
+        dip: _Gain = 1.0
+        for bus, envelope, picks in self._playbacks.values():
+            if self._dips:
+                dip = gains[bus] if bus in gains else self._bus(bus, first, last, gains)
             for pick in picks:
-                lasts |= self._add(out, first, last, envelope, pick)
-            if not lasts:
-                over.append(number)
-        for number in over:
-            del self._playbacks[number]
-        return out
+                self._add(out, first, last, envelope, pick, dip)
+
+    def _bus(self, bus: str, first: int, last: int, gains: dict[str, _Gain]) -> _Gain:
+        """The gain of a bus under its dips over a span in which none comes to rest, kept in `gains`."""
+        product: _Gain = 1.0
+        for buses, envelope in self._dips.values():
+            if buses is None or bus in buses:
+                product = product * (envelope.g1 if envelope.end <= first else envelope.between(first, last))
+        if isinstance(product, float):
+            gains[bus] = product = max(product, DUCK_FLOOR)
+        else:
+            gains[bus] = product = np.maximum(product, DUCK_FLOOR, out=product)
+        return product
 
     def _play(self, cue: Play) -> None:
         began = cue.at - cue.offset
+        self._loaded = False
         before = self._playbacks.get(cue.playback)
         if before is None:
-            pick = _Pick(cue.source, began, cue.loop, cue.gain, Envelope.at_rest(1.0))
-            self._playbacks[cue.playback] = _Playback(cue.envelope, (pick,))
+            pick = _Pick(cue.source, began, cue.loop, cue.gain, cue.lufs, Envelope.at_rest(1.0))
+            self._playbacks[cue.playback] = _Playback(cue.bus, cue.envelope, (pick,))
             return
         going = tuple(
             pick._replace(envelope=pick.envelope.towards(0.0, cue.at, cue.crossfade))
             for pick in before.picks
             if pick.envelope.at(cue.at) > 0
         )
-        coming = _Pick(cue.source, began, cue.loop, cue.gain, Envelope(cue.at, cue.crossfade, 0.0, 1.0))
+        coming = _Pick(cue.source, began, cue.loop, cue.gain, cue.lufs, Envelope(cue.at, cue.crossfade, 0.0, 1.0))
         self._playbacks[cue.playback] = before._replace(picks=(*going, coming))
 
-    def _finish(self, cue: Finish) -> None:
-        """The pick goes on into what its clip has beyond the loop, and ends there."""
-        playback = self._playbacks.get(cue.playback)
-        if playback is None:
-            return
-        pick = playback.picks[-1]
-        rest = pick._replace(began=cue.at - self._clips[pick.source].period, loop=False)
-        self._playbacks[cue.playback] = playback._replace(picks=(rest,))
+    def _load(self) -> None:
+        for number, playback in self._playbacks.items():
+            picks = tuple(pick if pick.clip else self._with_clip(pick) for pick in playback.picks)
+            self._playbacks[number] = playback._replace(picks=picks)
+        self._loaded = True
 
-    def _load(self, source: str) -> Clip:
-        clip = self._loaded[source] = self._clips[source]
-        return clip
+    def _with_clip(self, pick: _Pick) -> _Pick:
+        """A pick with its clip, whose own gain counts, and what brings it to the loudness of its bus."""
+        clip = self._clips[pick.source]
+        norm = 1.0 if pick.lufs is None or clip.lufs is None else db_to_linear(pick.lufs - clip.lufs)
+        return pick._replace(clip=clip, gain=pick.gain * clip.gain * norm)
 
-    def _add(self, out: npt.NDArray[np.float32], first: int, last: int, envelope: Envelope, pick: _Pick) -> bool:
-        """Adds a pick's sound to a block.
-
-        Returns:
-            Whether it goes on after the block.
-        """
-        clip = self._loaded.get(pick.source) or self._load(pick.source)
-        lasts = True
+    def _add(
+        self, out: npt.NDArray[np.float32], first: int, last: int, envelope: Envelope, pick: _Pick, dip: _Gain
+    ) -> None:
+        """Adds a pick's sound to a block. One that is over stays, silent, until a cue ends its playback."""
+        clip, gain = pick.clip, pick.gain
+        assert clip is not None
         if not pick.loop:
-            end = pick.began + clip.length
-            lasts, last = end > last, max(first, min(end, last))
-        scratch = self._scratch
-        if envelope.end <= first and pick.envelope.end <= first:  # at rest: most blocks are
-            level, at = envelope.g1 * pick.envelope.g1 * pick.gain, 0
+            last = min(last, pick.began + clip.length)
+            if last <= first:
+                return
+        dips = None
+        if isinstance(dip, float):
+            gain *= dip
+        else:
+            dips = dip
+        scratch, at = self._scratch, 0
+        if dips is None and envelope.end <= first and pick.envelope.end <= first:  # at rest: most blocks are
+            gain *= envelope.g1 * pick.envelope.g1
             for run in clip.runs(first - pick.began, last - first, loop=pick.loop):
-                target = out[at : at + len(run)]
-                target += np.multiply(run, level, scratch[: len(run)])
-                at += len(run)
-            return lasts
-        at = 0
+                size = len(run)
+                if size == len(out) == len(scratch):  # slices of a whole cost a tenth of all there is to do
+                    np.add(out, np.multiply(run, gain, scratch), out)
+                    return
+                target = out[at : at + size]
+                np.add(target, np.multiply(run, gain, scratch[:size]), target)
+                at += size
+            return
         for begin, end in _spans(first, last, envelope, pick.envelope):
-            gain = _gain(begin, end, envelope, pick.envelope, pick.gain)
+            factor = _gain(begin, end, envelope, pick.envelope, gain)
+            if dips is not None:
+                factor = factor * dips[begin - first : end - first]
+            each = None if isinstance(factor, float) else factor.astype(np.float32)
             for run in clip.runs(begin - pick.began, end - begin, loop=pick.loop):
                 size = len(run)
-                factor = gain
-                if not isinstance(gain, float):
-                    factor, gain = gain[:size], gain[size:]
                 target = out[at : at + size]
-                target += np.multiply(run, factor, scratch[:size])
+                if each is None:
+                    target += np.multiply(run, factor, scratch[:size])
+                else:
+                    target += np.multiply(run, each[:size], scratch[:size])
+                    each = each[size:]
                 at += size
-        return lasts
 
 
 def _spans(first: int, last: int, layer: Envelope, pick: Envelope) -> Iterable[tuple[int, int]]:
@@ -157,11 +213,11 @@ def _spans(first: int, last: int, layer: Envelope, pick: Envelope) -> Iterable[t
     return pairwise(cuts)
 
 
-def _gain(first: int, last: int, layer: Envelope, pick: Envelope, gain: float) -> float | npt.NDArray[np.float32]:
+def _gain(first: int, last: int, layer: Envelope, pick: Envelope, gain: float) -> _Gain:
     """The product of the gains over a span in which none comes to rest: one number, or one for each frame."""
     if pick.end <= first:
         rest = pick.g1 * gain
-        return layer.g1 * rest if layer.end <= first else layer.between(first, last, rest).astype(np.float32)
+        return layer.g1 * rest if layer.end <= first else layer.between(first, last, rest)
     crossing = pick.between(first, last, gain)
     crossing *= layer.g1 if layer.end <= first else layer.between(first, last)
-    return crossing.astype(np.float32)
+    return crossing

@@ -38,6 +38,7 @@ def plot(
     seconds: float,
     states: Sequence[tuple[float, float, str]],
     gains: Mapping[str, npt.NDArray[np.float64]],
+    ducks: Mapping[str, npt.NDArray[np.float64]],
     sounds: Mapping[str, npt.NDArray[np.float32]],
 ) -> None:
     """Draws a run of a scene.
@@ -48,6 +49,7 @@ def plot(
         seconds: its length.
         states: from when to when (s) which state was committed.
         gains: linear gain of each layer, `(points,)`, spread evenly over the length.
+        ducks: linear gain of each bus under its ducks, likewise.
         sounds: waveforms to draw below: name to float32 `(frames, 1)`, each spread over the length.
 
     Raises:
@@ -63,20 +65,25 @@ def plot(
     for ax in axes:
         for start, end, name in states:
             ax.axvspan(start, end, color=_STATE_COLOURS.get(name, _OTHER_STATE), linewidth=0, zorder=0)
-        ax.set_xlim(0, seconds)
+        ax.set_xlim(0, seconds or 1)
         ax.grid(axis="x", color="white", linewidth=0.6)
         for side in ("top", "right"):
             ax.spines[side].set_visible(False)
     _name_states(axes[0], states, seconds)
-    _draw_gains(axes[0], gains, seconds)
+    _draw_gains(axes[0], gains, ducks, seconds)
     for ax, (name, samples) in zip(axes[1:], sounds.items(), strict=True):
         _draw_waveform(ax, samples[:, 0], seconds, name)
-    axes[0].set_title(title, loc="left", fontsize=11, pad=18)
+    axes[0].set_title(_plain(title), loc="left", fontsize=11, pad=18)
     axes[-1].set_xlabel("seconds")
     try:
         figure.savefig(path, dpi=120)
     except (OSError, ValueError) as error:
         raise OutputError(f"{path}: the picture cannot be written: {error}") from None
+
+
+def _plain(name: str) -> str:
+    """A name of the scene's author, of which no part is a formula."""
+    return name.replace("$", r"\$")
 
 
 def _name_states(ax: Axes, states: Sequence[tuple[float, float, str]], seconds: float) -> None:
@@ -85,12 +92,25 @@ def _name_states(ax: Axes, states: Sequence[tuple[float, float, str]], seconds: 
             ax.text((start + end) / 2, 1.03, name, transform=ax.get_xaxis_transform(), ha="center", fontsize=8)
 
 
-def _draw_gains(ax: Axes, gains: Mapping[str, npt.NDArray[np.float64]], seconds: float) -> None:
+def _draw_gains(
+    ax: Axes,
+    gains: Mapping[str, npt.NDArray[np.float64]],
+    ducks: Mapping[str, npt.NDArray[np.float64]],
+    seconds: float,
+) -> None:
     for i, (key, values) in enumerate(gains.items()):
         if values.any():
             heard = np.where(values > 0, values, np.nan)  # silence is no line
             times = np.arange(len(values)) * (seconds / len(values))
-            ax.plot(times, heard, label=key, color=_LINES[i % len(_LINES)], linewidth=1.6)
+            ax.plot(times, heard, label=_plain(key), color=_LINES[i % len(_LINES)], linewidth=1.6)
+    alike: dict[bytes, list[str]] = {}
+    for bus, values in ducks.items():
+        if (values != 1).any():
+            alike.setdefault(values.tobytes(), []).append(bus)
+    for line, buses in alike.items():
+        values, name = np.frombuffer(line), _plain(f"ducks of {', '.join(buses)}")
+        times = np.arange(len(values)) * (seconds / len(values))
+        ax.plot(times, values, label=name, color="#777777", linewidth=1, linestyle="--")
     ax.set_ylim(bottom=0)
     ax.set_ylabel("gain of each layer")
     if ax.lines:

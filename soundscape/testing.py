@@ -1,17 +1,22 @@
-"""Replay sequences of states through a scene, without a call: what a scene's tests, its pictures and its sound files
-are made with.
+"""Replay sequences of states, and recordings of calls, through a scene without a call: what a scene's tests, its
+pictures and its sound files are made with.
 
     take = replay("scenes/office.toml", "listening@0 thinking@3 speaking@6", seed=7)
     assert take.state(at=4) == "thinking"
-    assert take.gain("soundscape:keyboard-typing", at=2.9) == 0
+    assert take.gain("typing", at=2.9) == 0
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +27,23 @@ from soundscape.cues import to_frames
 from soundscape.engine import Engine, Entry, Fact
 from soundscape.exceptions import UsageError
 from soundscape.library import SceneClips
-from soundscape.loader import Scene, find_scene
+from soundscape.loader import Scene, find_scene, shipped_scenes
+from soundscape.recording import Recording, read_recording
+from soundscape.scene import MAIN, NONE, STATE_NAME
 
-__all__ = ["Take", "describe", "parse_sequence", "replay"]
+__all__ = ["Sequenced", "Take", "describe", "parse_sequence", "replay", "watch"]
+
+logger = logging.getLogger("soundscape")
+
+Sequenced = str | os.PathLike[str] | Sequence[tuple[float, str]]
+"""What can be replayed: a sequence, written or as a list, or the path of a recording."""
 
 _FACT = re.compile(r"(?:(?P<kind>user|tool|app)=)?(?P<value>[^@=\s]+)@(?P<at>\S+)")
-_STATE = re.compile(r"[a-z][a-z0-9_]*")
 _BLOCK = 48_000
+_LONGEST = 86_400 * 2
+_WIDEST_KEY = 32  # characters up to which the transcript's column of keys grows
+
+_watching: list[deque[Take]] = []
 
 
 def parse_sequence(sequence: str | Sequence[tuple[float, str]]) -> list[tuple[float, Fact]]:
@@ -42,14 +57,16 @@ def parse_sequence(sequence: str | Sequence[tuple[float, str]]) -> list[tuple[fl
     Raises:
         UsageError: it says what is wrong with which part.
     """
-    words = sequence.split() if isinstance(sequence, str) else [f"{event}@{at}" for at, event in sequence]
+    try:
+        words = sequence.split() if isinstance(sequence, str) else [f"{event}@{at}" for at, event in sequence]
+    except (TypeError, ValueError):
+        raise UsageError(f"a sequence is a string or a list of (seconds, event), not {sequence!r}") from None
     facts: list[tuple[float, Fact]] = []
     for word in words:
         found = _FACT.fullmatch(word)
         if found is None:
-            raise UsageError(
-                f"{word!r} is not a part of a sequence; write thinking@3, tool=lookup@4, app=-@9 or close@12"
-            )
+            how = "write thinking@3, user=speaking@3.5, tool=lookup@4, app=-@9 or close@12"
+            raise UsageError(f"{word!r} is not a part of a sequence; {how}")
         at = _seconds(found["at"], word)
         if facts and facts[-1][1].kind == "close":
             raise UsageError(f"{word!r} comes after close; nothing does")
@@ -74,52 +91,94 @@ def _fact(kind: str, value: str, word: str) -> Fact:
         return Fact("close")
     if kind != "agent" and value == "-":
         return Fact(kind)  # type: ignore[arg-type]
-    if kind != "tool" and not _STATE.fullmatch(value):
-        raise UsageError(f"{word!r}: {value!r} is not a state's name")
+    if kind != "tool" and (not STATE_NAME.fullmatch(value) or value in (NONE, "close")):
+        raise UsageError(f"{word!r}: {value!r} is not a state's name: lower-case letters, digits and _, a letter first")
     return Fact(kind, value)  # type: ignore[arg-type]
 
 
 def replay(
     scene: str | os.PathLike[str] | Scene,
-    sequence: str | Sequence[tuple[float, str]],
+    sequence: Sequenced,
     *,
     until: float | None = None,
     seed: int | None = None,
-    sample_rate: int = 48_000,
+    sample_rate: int | None = None,
     allow_outside: bool = False,
+    root: str | os.PathLike[str] = ".",
 ) -> Take:
-    """Replays a sequence through a scene. No audio file is opened until something asks for sound or for a length.
+    """Replays a sequence, or the recording of a call, through a scene. No audio file is opened until something asks for
+    sound or for a length.
 
     Args:
         scene: a path, the name of a scene that ships, TOML text, or a `Scene`.
-        sequence: see `parse_sequence`.
-        until: seconds; 5 s after the last event unless given.
-        seed: of every draw; the scene's, else 0, unless given.
-        sample_rate: frames per second.
+        sequence: see `parse_sequence`; or the path of a recording: a `Path`, or text that ends in `.jsonl` or names a
+            file and has no `@` in it. Any scene will do for a recording: through the one it was made with it gives the
+            same log and the same sound, frame for frame.
+        until: seconds; unless given the recording's end, else 5 s after the last event.
+        seed: of every draw; the recording's, else the scene's, else 0, unless given.
+        sample_rate: frames per second; the recording's, else 48,000, unless given.
         allow_outside: whether sources may leave the scene's folder.
+        root: where relative paths are taken from.
 
     Raises:
         SceneError: the scene is wrong.
-        UsageError: the sequence is.
+        UsageError: the sequence or the recording is.
     """
-    facts = parse_sequence(sequence)
+    recording = _recording(sequence, Path(root))
+    played = _scene(scene, Path(root))
+    if recording is not None:
+        facts, end = list(recording.facts), recording.seconds
+        seed = recording.seed if seed is None else seed
+        sample_rate = recording.sample_rate if sample_rate is None else sample_rate
+        if played.name != recording.scene:
+            logger.warning("a recording of scene %r, replayed through scene %r", recording.scene, played.name)
+    else:
+        assert not isinstance(sequence, os.PathLike)
+        facts, end = parse_sequence(sequence), None
+    sample_rate = 48_000 if sample_rate is None else sample_rate
+    if sample_rate < 1:
+        raise UsageError(f"sample_rate={sample_rate!r}: there must be at least 1 frame per second")
+    if until is not None and not 0 <= until <= _LONGEST:
+        raise UsageError(f"until={until!r}: the end must be a number of seconds from 0 to {_LONGEST:,}")
     if until is None:
-        until = (facts[-1][0] if facts else 0.0) + 5.0
-    if not 0 <= until <= 86_400 * 2:
-        raise UsageError(f"until={until!r}: the end must be a number of seconds from 0")
-    clips = SceneClips(_scene(scene), sample_rate=sample_rate, allow_outside=allow_outside)
+        until = (facts[-1][0] if facts else 0.0) + 5.0 if end is None else end
+    clips = SceneClips(played, sample_rate=sample_rate, allow_outside=allow_outside)
     frames = [(to_frames(at, sample_rate), fact) for at, fact in facts]
-    return Take(
-        clips.scene, frames, clips=clips, until=to_frames(until, sample_rate), seed=seed, sample_rate=sample_rate
-    )
+    take = Take(played, frames, clips=clips, until=to_frames(until, sample_rate), seed=seed, sample_rate=sample_rate)
+    for takes in _watching:
+        takes.append(take)
+    return take
 
 
-def _scene(scene: str | os.PathLike[str] | Scene) -> Scene:
+def _recording(sequence: Sequenced, root: Path) -> Recording | None:
+    if isinstance(sequence, str):
+        named = sequence.endswith(".jsonl")
+        if not named and "@" not in sequence and sequence.strip():
+            with contextlib.suppress(OSError, ValueError):  # too long for a name, or no name at all
+                named = (root / sequence).is_file()
+        if not named:
+            return None
+    return read_recording(root / sequence) if isinstance(sequence, str | os.PathLike) else None
+
+
+def _scene(scene: str | os.PathLike[str] | Scene, root: Path) -> Scene:
     if isinstance(scene, Scene):
         return scene.checked()
-    if isinstance(scene, str) and re.search(r"[\n=\[]", scene):
-        return Scene.from_toml(scene)
-    return Scene.from_file(find_scene(scene))
+    if scene == "" or (isinstance(scene, str) and re.search(r"[\n=\[]", scene) and not scene.endswith(".toml")):
+        return Scene.from_toml(scene, root)
+    path = root / scene
+    return Scene.from_file(path if path.exists() or scene not in shipped_scenes() else find_scene(scene))
+
+
+@contextlib.contextmanager
+def watch(limit: int | None = None) -> Iterator[deque[Take]]:
+    """Collects the takes that `replay` makes until the end of the `with`, the last `limit` of them."""
+    takes = deque[Take](maxlen=limit)
+    _watching.append(takes)
+    try:
+        yield takes
+    finally:
+        _watching[:] = [others for others in _watching if others is not takes]
 
 
 class Take:
@@ -150,11 +209,10 @@ class Take:
         self.sample_rate = sample_rate
         self._clips = clips
         self._seed = seed
-        self._probe: Engine | None = None
-        engine = self._engine()
-        engine.skip(until)
-        self.seed = engine.seed
-        self.log: list[Entry] = engine.log
+        self._probe = self._engine()
+        self._probe.skip(until)
+        self.seed = self._probe.seed
+        self.log: list[Entry] = list(self._probe.log)
 
     def _engine(self) -> Engine:
         engine = Engine(self.scene, self._clips, seed=self._seed, sample_rate=self.sample_rate)
@@ -162,19 +220,29 @@ class Take:
             engine.post(fact, frame)
         return engine
 
-    @property
+    @cached_property
     def keys(self) -> list[str]:
         """The layers' keys, in the scene's order."""
         return list(dict.fromkeys(self.scene.key(layer) for _, layer in self.scene.all_layers))
 
+    @cached_property
+    def buses(self) -> list[str]:
+        """The buses' names: `main`, then the scene's."""
+        return list(dict.fromkeys((MAIN, *self.scene.buses)))
+
+    @cached_property
+    def _commits(self) -> tuple[list[int], list[str]]:
+        commits = [entry for entry in self.log if entry.action == "commit"]
+        return [entry.frame for entry in commits], [NONE, *(entry.key for entry in commits)]
+
     def state(self, at: float) -> str:
         """The committed state at a time; at the frame of a commit the new one."""
-        frame = self._frame(at)
-        return next((e.key for e in reversed(self.log) if e.action == "commit" and e.frame <= frame), "none")
+        frames, names = self._commits
+        return names[bisect_right(frames, self._frame(at))]
 
     def states(self) -> list[tuple[float, float, str]]:
         """From when to when (s) which state was committed."""
-        commits = [(0.0, "none"), *((e.at, e.key) for e in self.log if e.action == "commit")]
+        commits = [(0.0, NONE), *((e.at, e.key) for e in self.log if e.action == "commit")]
         ends = [*(at for at, _ in commits[1:]), self.frames / self.sample_rate]
         return [(at, end, name) for (at, name), end in zip(commits, ends, strict=True) if end > at]
 
@@ -186,16 +254,39 @@ class Take:
         """
         if key not in self.keys:
             raise UsageError(f"no layer has the key {key!r}; the keys are {', '.join(map(repr, self.keys))}")
+        engine, frame = self._at(at)
+        return engine.gain(key, frame)
+
+    def bus_gain(self, bus: str, at: float) -> float:
+        """The ducks of a bus at a time, linear; 1 where none acts.
+
+        Raises:
+            UsageError: the scene has no such bus.
+        """
+        if bus not in self.buses:
+            raise UsageError(f"no bus is called {bus!r}; the buses are {', '.join(map(repr, self.buses))}")
+        engine, frame = self._at(at)
+        return engine.bus_gain(bus, frame)
+
+    def _at(self, at: float) -> tuple[Engine, int]:
+        """An engine that has just gone past a time, and its frame. Going on costs little, going far back a run."""
         frame = self._frame(at)
-        if self._probe is None or self._probe.position > frame + 1:
-            self._probe = self._engine()
+        if self._probe.position > frame + 1:
+            self._probe.rewind(frame)
         self._probe.skip(frame + 1 - self._probe.position)
-        return self._probe.gain(key, frame)
+        return self._probe, frame
 
     def gains(self, key: str, step: float = 0.01) -> npt.NDArray[np.float64]:
         """`gain` every `step` seconds from 0 on: float64 `(points,)`."""
+        return self._curve(self.gain, key, step)
+
+    def bus_gains(self, bus: str, step: float = 0.01) -> npt.NDArray[np.float64]:
+        """`bus_gain` every `step` seconds from 0 on: float64 `(points,)`."""
+        return self._curve(self.bus_gain, bus, step)
+
+    def _curve(self, gain: Callable[[str, float], float], name: str, step: float) -> npt.NDArray[np.float64]:
         count = int(self.frames / self.sample_rate / step)
-        return np.array([self.gain(key, i * step) for i in range(count)])
+        return np.array([gain(name, i * step) for i in range(count)])
 
     def audio(self, from_: float | None = None, to: float | None = None) -> npt.NDArray[np.float32]:
         """The sound, or a part of it: float32 `(frames, 1)`.
@@ -203,9 +294,8 @@ class Take:
         Raises:
             SceneError: a source of the scene is missing or no sound.
         """
-        first = 0 if from_ is None else self._frame(from_)
-        last = self.frames if to is None else min(self._frame(to), self.frames)
-        blocks = list(self._blocks(first, last))
+        last = self.frames if to is None else self._frame(to)
+        blocks = list(self._blocks(0 if from_ is None else self._frame(from_), last))
         return np.concatenate(blocks) if blocks else np.zeros((0, 1), np.float32)
 
     def _blocks(self, first: int, last: int) -> Iterator[npt.NDArray[np.float32]]:
@@ -228,7 +318,7 @@ class Take:
     def plot(
         self, path: str | os.PathLike[str], *, sounds: Mapping[str, npt.NDArray[np.float32]] | None = None
     ) -> None:
-        """Draws the states as bands, the gain of each layer and the waveform as a picture (PNG, SVG or PDF).
+        """Draws the states as bands, the gain of each layer, the ducks and the waveform as a picture (PNG, SVG or PDF).
 
         Args:
             path: where to.
@@ -244,12 +334,20 @@ class Take:
             seconds=seconds,
             states=self.states(),
             gains={key: self.gains(key, step) for key in self.keys},
+            ducks={bus: self.bus_gains(bus, step) for bus in self.buses if self.scene.ducks},
             sounds={"sound": self.audio()} if sounds is None else sounds,
         )
 
     def __str__(self) -> str:
-        """The transcript: a line for each thing that was decided."""
-        return "\n".join(describe(entry) for entry in self.log)
+        """The transcript: a line for each thing that was decided, states to the left of what becomes of the sounds."""
+        keys = [len(_shown(entry.key)) for entry in self.log if entry.action != "commit"]
+        width = min(max(keys, default=0), _WIDEST_KEY)
+        return "\n".join(describe(entry, width=width) for entry in self.log)
+
+    def __repr__(self) -> str:
+        events = " ".join(_written(frame / self.sample_rate, fact) for frame, fact in self.facts)
+        events = events if len(events) <= 120 else f"{events[:117]}..."
+        return f"<Take of {self.scene.name!r}, seed {self.seed}, {_number(self.frames / self.sample_rate)} s: {events}>"
 
     def _frame(self, at: float) -> int:
         if not 0 <= at <= self.frames / self.sample_rate:
@@ -257,14 +355,43 @@ class Take:
         return to_frames(at, self.sample_rate)
 
 
-def describe(entry: Entry) -> str:
-    """A line of a transcript."""
-    at, action, key = f"{entry.at:9.3f}", entry.action, entry.key
+def describe(entry: Entry, *, width: int = 0) -> str:
+    """A line of a transcript.
+
+    Args:
+        entry: what was decided.
+        width: characters of the column of keys, at least.
+    """
+    at, action, key = f"{entry.at:9.3f}", entry.action, _shown(entry.key)
     if action == "commit":
         return f"{at}  {key}"
-    line = f"{at}      {action:<8}{key}"
-    if action == "hold":
-        line += f"  {entry.duration:.3f} s more"
-    elif action not in ("cancel", "skip"):
-        line += f"  {entry.gain_from:.3f} -> {entry.gain_to:.3f} in {entry.duration:.3f} s"
-    return f"{line}  ({entry.clip})" if entry.clip and entry.clip not in key else line
+    if action in ("arm", "settle"):
+        how = f"in {entry.duration:.3f} s"
+    elif action == "hold":
+        how = f"for {entry.duration:.3f} s"
+    elif action in ("cancel", "skip"):
+        how = ""
+    elif entry.duration == 0 and action in ("start", "shot"):
+        how = f"at {entry.gain_to:.3f}"
+    else:
+        how = f"{entry.gain_from:.3f} -> {entry.gain_to:.3f} in {entry.duration:.3f} s"
+    clip = _shown(entry.clip)
+    if clip and clip not in key.split(" "):
+        how = f"{how}  ({clip})" if how else f"({clip})"
+    return f"{at}      {action:<8}{key:<{width}}  {how}".rstrip()
+
+
+def _shown(name: str) -> str:
+    """A name of the scene's author on one line."""
+    return name if name.isprintable() else repr(name)
+
+
+def _written(at: float, fact: Fact) -> str:
+    """A fact as a sequence writes it."""
+    kind = "" if fact.kind == "agent" else fact.kind if fact.kind in ("close", "cut") else f"{fact.kind}="
+    value = "" if fact.kind in ("close", "cut") else "-" if fact.value is None else fact.value
+    return f"{kind}{value}@{_number(at)}"
+
+
+def _number(seconds: float) -> str:
+    return f"{seconds:.3f}".rstrip("0").rstrip(".")

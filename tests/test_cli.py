@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +22,10 @@ from soundscape.cli import main
 from soundscape.demo.conversation import Timing, Turn
 from soundscape.demo.scripted import Completion, ToolCall
 from soundscape.demo.show import run
+from soundscape.exceptions import Problem
+from soundscape.library import list_clips
 from soundscape.library.decode import decode
+from soundscape.loader import shipped_scenes
 
 SEQUENCE = "listening@0 thinking@1 speaking@2"
 
@@ -32,8 +43,8 @@ def sound_of(path: Path) -> npt.NDArray[np.float32]:
 
 
 def test_scenes_that_ship_are_right(capsys: pytest.CaptureFixture[str]) -> None:
-    assert called("check", "office", "cafe", "quiet-typing") == 0
-    assert capsys.readouterr().out == "office: ok\ncafe: ok\nquiet-typing: ok\n"
+    assert called("check", *shipped_scenes()) == 0
+    assert capsys.readouterr().out == "".join(f"{name}: ok\n" for name in shipped_scenes())
 
 
 def test_check_names_every_problem_of_every_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,6 +64,76 @@ def test_check_names_every_problem_of_every_file(tmp_path: Path, capsys: pytest.
         "two.toml:2:1: base.source: '../out.wav' leaves the scene's folder; "
         "only files in the scene's folder are played, unless the caller passes allow_outside=True",
         "two.toml:4:1: states.tool.pool: no pool is called 'keys'; define it as [pools.keys]",
+    ]
+
+
+MISTAKEN = """\
+nmae = "desk"
+
+[defaults]
+crossfade = -1
+
+[buses.desk]
+level_lu = 3
+
+[base]
+source = "gone.wav"
+
+[states.thinking]
+pool = "kyes"
+bus = "dsk"
+
+[states.Tool]
+source = "soundscape:rainn"
+
+[[states.listening.layers]]
+kind = "scatter"
+source = "soundscape:chime"
+
+[pools.keys]
+entries = [{ source = "soundscape:keyboard-typing", volum = 1 }]
+
+[[transitions]]
+to = "listenin"
+"""
+
+WHERE = [
+    (1, "", "unknown key 'nmae'"),
+    (4, "defaults.crossfade", "must be at least 0, not -1"),
+    (7, "buses.desk.level_lu", "must be below 0, not 3"),
+    (10, "base.source", "'gone.wav': no such file"),
+    (13, "states.thinking.pool", "no pool is called 'kyes'"),
+    (14, "states.thinking.bus", "no bus is called 'dsk'"),
+    (16, "states.Tool", "'Tool' is not a state's name"),
+    (17, "states.Tool.source", "'soundscape:rainn': no clip of that name ships with soundscape"),
+    (19, "states.listening.layers[0]", "a scatter needs an interval"),
+    (24, "pools.keys.entries[0]", "unknown key 'volum'"),
+    (27, "transitions[0].to", "no state is called 'listenin'"),
+]
+
+
+def test_check_names_each_of_many_mistakes_where_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In text, and in JSON with the same words in their own fields, beside what is right."""
+    scene = tmp_path / "mistaken.toml"
+    scene.write_text(MISTAKEN)
+    assert called("check", str(scene)) == 1
+    text = capsys.readouterr().out.splitlines()
+    assert called("check", "--format", "json", str(scene), "office") == 1
+    wrong, right = json.loads(capsys.readouterr().out)
+    assert right == {"scene": "office", "path": right["path"], "ok": True, "problems": []}
+    assert Path(right["path"]).name == "office.toml"
+    assert (wrong["scene"], wrong["path"], wrong["ok"]) == (str(scene), str(scene), False)
+    problems = [Problem(**problem) for problem in wrong["problems"]]
+    assert [(found.line, found.where, found.message) for found in problems] == WHERE
+    assert [str(problem) for problem in problems] == text
+    assert text[0] == f"{scene}:1:1: unknown key 'nmae'; did you mean 'name'?"
+
+
+def test_check_of_good_scenes_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert called("check", "--format", "json", "office", "cafe") == 0
+    assert [(scene["scene"], scene["ok"]) for scene in json.loads(capsys.readouterr().out)] == [
+        ("office", True),
+        ("cafe", True),
     ]
 
 
@@ -81,6 +162,371 @@ def test_the_same_seed_renders_the_same_file(tmp_path: Path) -> None:
     assert a == b != c
 
 
+def test_render_a_recorded_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [
+        {"soundscape": 1, "scene": "office", "seed": 7, "sample_rate": 48_000},
+        {"at": 0.0, "agent": "listening"},
+        {"at": 0.5, "agent": "thinking"},
+        {"at": 1.25, "end": True},
+    ]
+    (tmp_path / "call.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert called("render", "office", str(tmp_path / "call.jsonl"), "-o", str(tmp_path / "out.wav")) == 0
+    assert len(sound_of(tmp_path / "out.wav")) == 1.25 * 48_000
+    assert "    0.500  thinking\n" in capsys.readouterr().out
+
+
+def test_render_until(tmp_path: Path) -> None:
+    assert called("render", "office", SEQUENCE, "-o", str(tmp_path / "out.wav"), "--until", "1.5") == 0
+    assert len(sound_of(tmp_path / "out.wav")) == 1.5 * 48_000
+
+
+def power(sound: npt.NDArray[np.float32], rate: int, low: float, high: float) -> float:
+    """Mean power between two frequencies in Hz."""
+    spectrum = np.abs(np.fft.rfft(sound)) ** 2
+    at = np.fft.rfftfreq(len(sound), 1 / rate)
+    return float(spectrum[(at >= low) & (at < high)].sum() * 2 / len(sound) ** 2)
+
+
+def db(ratio: float) -> float:
+    return float(10 * np.log10(ratio))
+
+
+def test_render_as_a_telephone_leaves_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """8 kHz; nothing above 3.6 kHz; what is in the band as loud as without the telephone, within 1 dB."""
+    for name, options in (("room", ()), ("phone", ("--phone", "--plot", str(tmp_path / "out.png")))):
+        assert called("render", "office", SEQUENCE, "-o", str(tmp_path / f"{name}.wav"), *options) == 0
+    with (tmp_path / "phone.wav").open("rb") as file:
+        phone = decode(file, "phone.wav", 8_000)
+    room = sound_of(tmp_path / "room.wav")
+    assert len(phone) == 7 * 8_000
+    assert int.from_bytes((tmp_path / "phone.wav").read_bytes()[24:28], "little") == 8_000
+    band = power(phone, 8_000, 300, 3_400)
+    assert db(power(phone, 8_000, 3_600, 4_000) / band) < -30
+    assert db(band / power(room, 48_000, 300, 3_400)) == pytest.approx(0, abs=1)
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
+    assert capsys.readouterr().out.endswith(f"wrote {tmp_path}/phone.wav\nwrote {tmp_path}/out.png\n")
+
+
+# --- What a scene is -------------------------------------------------------------------------------------------------
+
+SHOWN = """\
+name = "desk"
+description = "A desk."
+seed = 3
+
+[defaults]
+fade_in = 1
+
+[buses.room]
+level_lu = -22
+
+[buses.desk]
+level_lu = -18
+
+[[ducks]]
+while = "agent_speaking"
+by_db = -4
+buses = ["room"]
+
+[clips.bell]
+source = "soundscape:chime"
+gain_db = -3
+
+[pools.keys]
+mode = "shuffle"
+avoid_repeat = 1
+gain_jitter_db = [-2, 0]
+entries = [
+  { source = "soundscape:keyboard-typing" },
+  { source = "soundscape:keyboard-typing-2", volume = 0.5, fade_in = 0 },
+]
+
+[base]
+key = "room"
+bus = "room"
+source = "soundscape:office-ambience"
+start = "random"
+
+[[states.thinking.layers]]
+key = "typing"
+bus = "desk"
+pool = "keys"
+after = 0.7
+min_play = 1
+
+[[states.thinking.layers]]
+kind = "scatter"
+pool = [{ source = "bell", probability = 0.25 }, { source = "soundscape:pick-up", probability = 0.5 }]
+interval = [5, 9]
+
+[states.speaking]
+key = "room"
+bus = "room"
+source = "soundscape:office-ambience"
+gain_db = -6
+
+[[transitions]]
+to = "speaking"
+crossfade = 0.2
+
+[[transitions]]
+from = ["thinking", "tool"]
+to = "listening"
+settle = 0.25
+"""
+
+SHOW = """\
+desk: A desk.
+{path}; the agent speaks at -20 LUFS, seed 3
+
+  sound   kind     bus             LUFS       vs speech  what
+every state
+  room    loop     room           -42.0           -22.0  soundscape:office-ambience, start random
+thinking
+  typing  loop     desk  -44.0 to -38.0  -24.0 to -18.0  pool keys in shuffled rounds,
+                                                         not the last one again, each -2 to 0 dB:
+                                                         50% soundscape:keyboard-typing,
+                                                         50% soundscape:keyboard-typing-2 at -6.0 dB fade_in 0,
+                                                         after 0.7, min_play 1
+  scatter bell+soundscape:pick-up
+          scatter  main  -29.7 to -28.0    -9.7 to -8.0  pool: 25% bell, 50% soundscape:pick-up,
+                                                         25% silence, interval 5 to 9
+speaking
+  room    loop     room           -48.0           -28.0  soundscape:office-ambience,
+                                                         in place of every state's
+initializing, idle, listening
+  nothing but what sounds in every state
+tool
+  a rule names it, but a session is never in it without a table [states.NAME]
+
+  buses                   room -22 LU, desk -18 LU against speech; what plays on one is brought to
+                          that loudness
+  while the agent speaks  room -4 dB in 0.2 s; up again in 0.6 s, 0.5 s after the end of it
+"""
+
+MATRIX = """
+how one becomes another, in seconds; of the lines that fit, the first one counts
+     from -> to                    out    in  settle  urgent  because of
+  a  thinking, tool -> listening  0.80  1.00    0.25  no      settle: transitions[1] (line 60);
+                                                              in: defaults (line 6)
+  b  * -> speaking                0.20  0.20       0  yes     out, in: transitions[0] (line 56)
+  c  * -> none                    0.80  1.00       0  no      in: defaults (line 6)
+  d  none -> *                    0.80  1.00       0  no      in: defaults (line 6)
+  e  * -> *                       0.80  1.00       0  no      in: defaults (line 6)
+* is every state but none, which is before and after the session. What no rule is named for is built in.
+
+the same from each state (down) to each (across)
+                     none initializing, idle listening thinking speaking tool
+  none                .           d              d        d        d      d
+  initializing, idle  c           e              e        e        b      e
+  listening           c           e              .        e        b      e
+  thinking            c           e              a        .        b      e
+  speaking            c           e              e        e        .      e
+  tool                c           e              a        e        b      .
+"""
+
+
+def test_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All that there is to say of a layer, in the file's words; loudness as it plays there."""
+    path = tmp_path / "desk.toml"
+    path.write_text(SHOWN)
+    assert called("show", str(path)) == 0
+    assert capsys.readouterr().out == SHOW.format(path=path)
+    assert called("show", "--matrix", str(path)) == 0
+    assert capsys.readouterr().out == SHOW.format(path=path) + MATRIX
+
+
+def test_show_says_in_its_place_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The rest is shown; the exit status is 1."""
+    (tmp_path / "click.wav").write_bytes(b"")
+    path = tmp_path / "desk.toml"
+    path.write_text(
+        '[base]\nkey = "room"\nsource = "gone.wav"\n'
+        '[states.tool]\nkey = "click"\nsource = "click.wav"\n'
+        '[states.thinking]\nkey = "rain"\nsource = "soundscape:rain"\nprobability = 0.5\n'
+    )
+    assert called("show", str(path)) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert "  room   loop      ?          ?  gone.wav, 'gone.wav': no such file" in lines
+    assert "  click  loop      ?          ?  click.wav, 'click.wav' is empty" in lines
+    assert "  rain   loop  -27.0       -7.0  soundscape:rain 50% of the time" in lines
+
+
+def test_what_cannot_be_measured_is_said_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert called("render", "office", "listening@0", "--until", "0.2", "-o", str(tmp_path / "click.wav")) == 0
+    path = tmp_path / "desk.toml"
+    path.write_text(
+        '[base]\nkey = "click"\nkind = "once"\nbus = "desk"\nsource = "click.wav"\n[buses.desk]\nlevel_lu = -9\n'
+    )
+    assert called("show", str(path)) == 0
+    says = " ".join(capsys.readouterr().out.split())
+    assert "click once desk - - click.wav, too short or too soft to be measured, so as loud as the file is" in says
+
+
+@pytest.mark.parametrize("name", shipped_scenes())
+def test_every_scene_that_ships_can_be_shown(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """In lines that fit, but for words that are longer than their column, and with nothing a file could not hold."""
+    assert called("show", "--matrix", name) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "?" not in out
+    assert all(len(line) <= 110 for line in out.splitlines()[2:])
+
+
+def test_what_an_author_writes_cannot_command_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "desk.toml"
+    hostile = '"\\u001b[2J [red]\\nx"'
+    path.write_text(
+        f"name = {hostile}\ndescription = {hostile}\n[base]\nkey = {hostile}\nsource = 'soundscape:chime'\n"
+    )
+    assert called("show", "--matrix", str(path)) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert out.startswith("\\x1b[2J [red]\\nx: \\x1b[2J [red]\\nx\n")
+    assert "  \\x1b[2J [red]\\nx  loop" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "begin"), [((), '---\ntitle: "office"\n'), (("--format", "dot"), 'digraph "office" {\n')]
+)
+def test_graph(options: tuple[str, ...], begin: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert called("graph", "office", *options) == 0
+    assert capsys.readouterr().out.startswith(begin)
+
+
+# --- A beginning -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("args", "name"), [((), "scene.toml"), (("lobby",), "lobby.toml"), (("a b.toml",), "a b.toml")]
+)
+def test_init(
+    args: tuple[str, ...],
+    name: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What it writes passes `check`, can be played, and names the schema that lies beside it."""
+    monkeypatch.chdir(tmp_path)
+    assert called("init", *args) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"wrote {name}\nwrote soundscape.schema.json: ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "soundscape.schema.json"])
+    assert (tmp_path / name).read_text().startswith("#:schema ./soundscape.schema.json\n")
+    assert "NAME" not in (tmp_path / name).read_text()
+    commands = [shlex.split(line) for line in printed.splitlines() if line.startswith("  soundscape ")]
+    assert [command[1] for command in commands] == ["show", "render", "demo", "check"]
+    assert [called(*command[1:]) for command in commands if command[1] != "demo"] == [0, 0, 0]
+
+
+def test_what_init_comments_out_is_right_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    called("init")
+    text = (tmp_path / "scene.toml").read_text()
+    opened = re.sub(r"^# (?=\[|\w+ = )", "", text, flags=re.M)
+    assert len(tomllib.loads(opened)) > len(tomllib.loads(text))
+    (tmp_path / "scene.toml").write_text(opened)
+    assert called("check", "scene.toml") == 0
+
+
+def test_init_never_overwrites(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scene.toml").write_text("mine")
+    assert called("init") == 2
+    assert "scene.toml is there already, and was left as it is; give another name" in capsys.readouterr().err
+    (tmp_path / "soundscape.schema.json").write_text("mine as well")
+    assert called("init", "other") == 0
+    assert "left soundscape.schema.json as it is" in capsys.readouterr().out
+    assert {path.name: path.read_text()[:12] for path in tmp_path.iterdir()} == {
+        "scene.toml": "mine",
+        "soundscape.schema.json": "mine as well",
+        "other.toml": "#:schema ./s",
+    }
+
+
+def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    assert called("schema") == 0
+    schema: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert {"base", "states", "transitions", "pools"} <= set(schema["properties"])
+
+
+def test_clips(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ours are at -27 LUFS, short ones about that, and free; of LiveKit's two have a licence of their own."""
+    assert called("clips") == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["source", "seconds", "LUFS", "dBTP", "licence"]
+    rows = {line.split()[0]: line.split(None, 4)[1:] for line in lines if re.match(r"(soundscape|livekit):", line)}
+    ours = {name.partition(":")[2]: row for name, row in rows.items() if name.startswith("soundscape:")}
+    assert sorted(ours) == list_clips()
+    assert ours["office-ambience"] == ["40.0", "-27.0", ours["office-ambience"][2], "CC0 1.0"]
+    assert all(-28.5 < float(row[1]) < -26 and float(row[2]) < -3 and row[3] == "CC0 1.0" for row in ours.values())
+    theirs = {name.partition(":")[2]: row[3] for name, row in rows.items() if name.startswith("livekit:")}
+    assert len(theirs) == 7
+    assert [name for name, licence in theirs.items() if licence == "CC BY 4.0 (1)"] == [
+        "keyboard-typing",
+        "keyboard-typing2",
+    ]
+    assert sum(licence == "no notice (2)" for licence in theirs.values()) == 5
+    assert lines[-2].startswith("(1) by Anton, https://freesound.org/s/137/")
+
+
+# --- Manners ---------------------------------------------------------------------------------------------------------
+
+
+COMMANDS = ["check", "clips", "demo", "graph", "init", "render", "schema", "show"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every argument and option has its words; no line is longer than a terminal of 80 is wide."""
+    assert called(command, "--help") == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"Usage: soundscape {command}")
+    assert all(len(line) <= 80 for line in text.splitlines())
+    entries = re.findall(r"^  (\S.*?)(?:  +(\S.*))?$", text.partition("Options:")[2], re.M)
+    assert entries
+    assert all(words for _, words in entries)
+
+
+def test_the_commands_in_short(capsys: pytest.CaptureFixture[str]) -> None:
+    assert called("--help") == 0
+    listed = re.findall(r"^  ([a-z]+)  +(.*)$", capsys.readouterr().out.partition("Commands:")[2], re.M)
+    assert sorted(name for name, _ in listed) == COMMANDS
+    assert all(words.endswith(".") and not words.endswith("...") for _, words in listed)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert called("--version") == 0
+    assert re.fullmatch(r"soundscape (\d+\.\d+.*|\(not installed\))\n", capsys.readouterr().out)
+
+
+def shell(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A shell's run, in which `$S` is the program."""
+    program = f"{sys.executable} -c 'from soundscape.cli import main; main()'"
+    return subprocess.run(
+        ["sh", "-c", script.replace("$S", program)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", ["schema", "show --matrix office", "graph office", "check --format json office"])
+def test_a_reader_that_leaves_is_no_error(command: str) -> None:
+    assert shell(f"$S {command} | :").stderr == ""
+
+
+def test_what_a_terminal_cannot_show_is_spelt() -> None:
+    done = shell("$S show cafe", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "A caf\\xe9 with" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("args", "status", "said"),
     [
@@ -95,8 +541,22 @@ def test_the_same_seed_renders_the_same_file(tmp_path: Path) -> None:
         (("render", "office", SEQUENCE, "-o", "nowhere/x.wav"), 1, "nowhere/x.wav"),
         (("render", "office", SEQUENCE, "--plot", "nowhere/x.png"), 1, "nowhere/x.png"),
         (("render", "office", SEQUENCE, "--plot", "x.xyz"), 1, "xyz"),
+        (("render", "office", SEQUENCE, "-o", "x.wav", "--until", "nan"), 2, "must be a number of seconds"),
+        (("render", "office", SEQUENCE, "-o", "x.mp3", "--phone"), 2, ".wav"),
+        (("render", "office", SEQUENCE, "-o", "nowhere/x.wav", "--phone"), 1, "nowhere/x.wav"),
+        (("check", "--format", "yaml", "office"), 2, "yaml"),
+        (("show", "ofice"), 1, "did you mean 'office'?"),
+        (("show", "/dev/null"), 1, "not a regular file"),
+        (("graph", "ofice"), 1, "did you mean 'office'?"),
+        (("graph", "office", "--format", "png"), 2, "png"),
+        (("init", "nowhere/scene"), 2, "there is no folder 'nowhere'"),
+        (("init", ""), 2, "no name for a scene"),
+        (("init", "a\nb"), 2, "no name for a scene"),
+        (("init", "x" * 300), 1, "cannot be written"),
         (("demo", "no-such-scene"), 1, "no such file"),
         (("no-such-command",), 2, "No such command"),
+        (("shw",), 2, "No such command 'shw'"),
+        ((), 2, "Usage: soundscape"),
         (("render",), 2, "Missing argument"),
     ],
 )

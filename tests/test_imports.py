@@ -17,11 +17,11 @@ ROOT = Path(soundscape.__file__).parent
 
 LEVELS: list[list[str]] = [
     ["exceptions", "gain"],
-    ["scene", "cues", "clip"],
+    ["scene", "cues", "clip", "ceiling"],
     ["driver", "mixer"],
     ["engine"],
     # --- the I/O line ---
-    ["loader", "library", "plot", "outputs"],
+    ["recording", "loader", "library", "plot", "outputs"],
     ["plugin", "background_audio", "testing"],
     ["demo", "cli", "pytest_plugin"],
 ]
@@ -49,6 +49,7 @@ OWNERS = {
     "rich": {"cli", "demo"},
     "matplotlib": {"plot"},
     "sounddevice": {"outputs.speakers", "demo"},
+    "pytest": {"pytest_plugin"},
 }
 """Which modules (or packages, with all that is in them) may import a library."""
 

@@ -317,7 +317,7 @@ async def test_a_session_that_is_started_again_has_its_background_again(
         outputs.append(MemoryOutput())
         return outputs[-1]
 
-    monkeypatch.setattr("soundscape.plugin._output_of", output_of)  # there is no room without a server
+    monkeypatch.setattr("soundscape.plugin.output_of", output_of)  # there is no room without a server
     session: AgentSession[None] = AgentSession()
     own = Soundscape.from_file(tones).attach(session)
     given = Soundscape.from_file(tones, output=MemoryOutput()).attach(session)

@@ -442,4 +442,6 @@ def test_a_list_may_not_hold_a_star() -> None:
 
 
 def test_a_list_may_not_be_empty() -> None:
-    assert problems("{ from = [], fade_in = 1 }") == ["transitions[0].from: must not be empty; "]
+    assert problems("{ from = [], fade_in = 1 }") == [
+        'transitions[0].from: must not be empty; write from = "*" for every state'
+    ]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from soundscape.library import list_clips, load, resolve
-from soundscape.loader import data_dir, shipped_scenes
+from soundscape.loader import data_dir
 
 LOOPS = (
     "cafe",
@@ -69,10 +69,6 @@ def sounding(sound: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 def test_every_clip_ships() -> None:
     assert list_clips() == sorted(LOOPS + SHOTS)
     assert sum(path.stat().st_size for path in data_dir("resources/clips").iterdir()) < 8_000_000
-
-
-def test_every_scene_ships() -> None:
-    assert shipped_scenes() == ["cafe", "office", "quiet-typing"]
 
 
 @pytest.mark.parametrize("name", LOOPS + SHOTS)

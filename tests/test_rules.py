@@ -1,131 +1,19 @@
-"""The scene format, rule by rule: a small scene, a sequence of facts, and what must come of it.
-
-A sequence is written as everywhere in this project: `thinking@3` (the agent's state), `user=away@2`, `tool=lookup@4`,
-`tool=-@5` (none any more), `app=hold@7`, `close@12`; seconds. A log is read as a transcript, one line for each thing
-decided: `3.3 release hum 0.877->0 in 0.2`. Every clip is 60 s of the constant 1 unless a test says otherwise, so that
-what is rendered is the gain itself; fades without a rule take a second.
+"""The scene format, rule by rule; how a test reads stands in `rules`. Beside it: what waits (`test_waiting`), shots
+(`test_shots`), pools (`test_pools`), levels and ducks (`test_levels`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
-from collections.abc import Mapping, Sequence
-from typing import get_args
 
 import numpy as np
 import pytest
+from rules import Take, law, u
 
-from soundscape.clip import Clip
-from soundscape.driver.states import FactKind
-from soundscape.engine import Engine, Entry, Fact
+from soundscape.clip import Clip, Loop
 from soundscape.gain import draw
 from soundscape.loader import Scene
-
-LAST = 20.0
-"""Seconds that a take goes on after its last fact: longer than any fade here."""
-
-
-class Take:
-    """A sequence of facts played through a scene."""
-
-    def __init__(
-        self,
-        scene: str,
-        sequence: str,
-        *,
-        clips: Mapping[str, float | Sequence[float] | Clip] | None = None,
-        rate: int = 1_000,
-        seed: int | None = None,
-    ) -> None:
-        self.scene = Scene.from_toml(scene)
-        self.rate = rate
-        self.seed = seed
-        self.facts = facts(sequence)
-        self.clips = {source: clip(60.0, rate) for _, source in self.scene.all_sources}
-        self.clips |= {source: clip(of, rate) for source, of in (clips or {}).items()}
-        engine = self.engine()
-        engine.skip(round((self.facts[-1][0] + LAST) * rate))
-        self.entries = engine.log
-        self.log = [line(entry) for entry in self.entries]
-
-    def engine(self) -> Engine:
-        engine = Engine(self.scene, self.clips, seed=self.seed, sample_rate=self.rate)
-        for at, fact in self.facts:
-            engine.post(fact, round(at * self.rate))
-        return engine
-
-    def of(self, key: str) -> list[str]:
-        """The lines about one key, its name left out."""
-        about = [entry for entry in self.entries if entry.key == key and entry.action != "commit"]
-        return [line(entry).replace(f" {key}", "", 1) for entry in about]
-
-    @property
-    def commits(self) -> list[str]:
-        """`thinking@3`, for each state committed."""
-        return [f"{entry.key}@{entry.at:g}" for entry in self.entries if entry.action == "commit"]
-
-    def picks(self, key: str) -> list[str]:
-        """The sources that a key's starts and shots have drawn."""
-        return [entry.clip for entry in self.entries if entry.key == key and entry.action in ("start", "shot", "skip")]
-
-    def gain(self, key: str, at: float) -> float:
-        engine, frame = self.engine(), round(at * self.rate)
-        engine.skip(frame + 1)
-        return engine.gain(key, frame)
-
-    def sound(self, frames: int, first: int = 0) -> list[float]:
-        """The rendered frames from `first` on."""
-        engine = self.engine()
-        engine.skip(first)
-        return [float(value) for value in engine.render(frames)[:, 0]]
-
-
-def line(entry: Entry) -> str:
-    text = f"{entry.at:g} {entry.action} {entry.key}"
-    if entry.action in ("start", "level", "revive", "release", "shot"):
-        text += f" {digits(entry.gain_from)}->{digits(entry.gain_to)} in {entry.duration:g}"
-    return f"{text} {entry.duration:g} more" if entry.action == "hold" else text
-
-
-def digits(value: float) -> str:
-    """Three of them, as in the format's table of exact answers."""
-    return f"{round(value, 3):g}"
-
-
-def facts(sequence: str) -> list[tuple[float, Fact]]:
-    found = []
-    for word in sequence.split():
-        what, at = word.split("@")
-        kind, _, value = what.rpartition("=")
-        fact = Fact("close") if what == "close" else Fact(fact_kind(kind or "agent"), None if value == "-" else value)
-        found.append((float(at), fact))
-    return found
-
-
-def fact_kind(kind: str) -> FactKind:
-    found: FactKind = next(known for known in get_args(FactKind) if known == kind)
-    return found
-
-
-def clip(of: float | Sequence[float] | Clip, rate: int) -> Clip:
-    """Seconds of the constant 1, or these frames."""
-    if isinstance(of, Clip):
-        return of
-    return Clip.from_samples(np.ones(round(of * rate)) if isinstance(of, int | float) else np.array(of), rate)
-
-
-def law(g0: float, g1: float, u: float) -> float:
-    """The envelope law, as the format writes it."""
-    return math.sqrt(g0**2 + (g1**2 - g0**2) * math.sin(math.pi * u / 2) ** 2)
-
-
-def u(seed: int, key: str, purpose: str, n: int) -> float:
-    """T15's number, from the hash itself."""
-    text = f'[{seed}, "{key}", "{purpose}", {n}]'
-    return int(hashlib.blake2b(text.encode(), digest_size=8).hexdigest(), 16) / 2**64
-
 
 RAMP = [float(n) for n in range(1, 11)]
 """Ten frames, each of which says where in the clip it stands."""
@@ -149,62 +37,6 @@ HUM_AND_TYPING = """
     to = "tool"
     crossfade = 2
 """
-
-
-# --- the format's table of exact answers ------------------------------------------------------------------------
-
-TABLE = """
-    [defaults]
-    crossfade = 0.8
-    [states.listening]
-    source = "hum"
-    [[states.thinking.layers]]
-    source = "hum"
-    gain_db = -6
-    [[states.thinking.layers]]
-    source = "typing"
-    [[states.tool.layers]]
-    source = "hum"
-    gain_db = -6
-    [[states.tool.layers]]
-    source = "typing"
-    [[transitions]]
-    to = "speaking"
-    crossfade = 0.2
-    urgent = true
-    [[transitions]]
-    from = ["thinking", "tool"]
-    to = "listening"
-    fade_out = 1.2
-"""
-
-
-def test_exact_answers_first_line() -> None:
-    """As the page has it, but that the typing starts at once where the page's `after` would keep it silent."""
-    take = Take(TABLE, "listening@0 thinking@3 speaking@3.3")
-    assert take.of("hum") == ["0 start 0->1 in 0.8", "3 level 1->0.501 in 0.8", "3.3 release 0.877->0 in 0.2"]
-    assert take.of("typing") == ["3 start 0->1 in 0.8", "3.3 release 0.556->0 in 0.2"]
-
-
-def test_exact_answers_second_line() -> None:
-    """Without `settle`, `after` and `min_play`: what 4.15 and 4.7 say of the fades holds at 3.9."""
-    take = Take(TABLE, "listening@0 thinking@3 listening@3.9")
-    assert take.of("hum") == ["0 start 0->1 in 0.8", "3 level 1->0.501 in 0.8", "3.9 level 0.501->1 in 0.8"]
-    assert take.of("typing") == ["3 start 0->1 in 0.8", "3.9 release 1->0 in 1.2"]
-
-
-def test_exact_answers_third_line() -> None:
-    """A state that begins 0.2 s before the agent speaks stands in for `after`: 0.383 is a quarter of the fade-in."""
-    scene = TABLE.replace('[[states.thinking.layers]]\n    source = "typing"', "")
-    take = Take(scene, "listening@0 thinking@2 tool@3.7 speaking@3.9")
-    assert take.of("typing") == ["3.7 start 0->1 in 0.8", "3.9 release 0.383->0 in 0.2"]
-    assert take.of("hum")[-1] == "3.9 release 0.501->0 in 0.2"
-
-
-def test_exact_answers_fourth_line() -> None:
-    """Typing starts once, at 3 (the page's 3.7 without `after`), and is released once, at 6."""
-    take = Take(TABLE, "thinking@3 tool@4.5 thinking@5.2 speaking@6")
-    assert take.of("typing") == ["3 start 0->1 in 0.8", "6 release 1->0 in 0.2"]
 
 
 # --- the envelope law, declick ----------------------------------------------------------------------------------
@@ -669,26 +501,26 @@ def test_t10_a_shot_that_fades_is_released_at_once() -> None:
 
 
 def test_t10_a_loop_that_finishes_plays_the_present_pass_to_its_end() -> None:
-    """A pass of 8 s entered at 0, left at 13 in the second one: 3 s more, at full gain, then nothing."""
+    """A pass of 8 s entered at 0, left at 13 in the second one: 3 s more, then nothing. A loop does not die away where
+    it meets its beginning, so the last 5 ms are a declick."""
     take = Take(FINISHES, "listening@0 idle@13", clips={"bell": 8})
-    assert take.of("bell")[1:] == ["13 hold 3 more"]
-    assert take.sound(4, first=15_998) == [1, 1, 0, 0]
+    assert take.of("bell")[1:] == ["13 hold 3 more", "15.995 release 1->0 in 0.005"]
+    assert take.sound(2, first=15_994) == [1, 1]
+    assert take.sound(2, first=15_999) == [pytest.approx(law(1, 0, 0.8)), 0]
     assert take.gain("bell", 16) == 0
 
 
-def test_t10_a_loop_that_finishes_ends_with_what_its_clip_has_beyond_the_loop() -> None:
-    """The clip's natural end is heard once, after the last pass; nothing is cut."""
-    samples, seam = np.array([1, 2, 3, 4, 50, 60], np.float32), np.array([10], np.float32)
-    scene = """
-        [defaults]
-        crossfade = 0
-        [states.thinking]
-        source = "bell"
-        on_exit = "finish"
-    """
-    take = Take(scene, "thinking@0 idle@6", clips={"bell": Clip(samples, 1, 4, seam)}, rate=1)
-    assert take.of("bell") == ["0 start 0->1 in 0", "6 hold 2 more"]
-    assert take.sound(12) == [1, 2, 3, 4, 10, 2, 3, 4, 50, 60, 0, 0]
+def test_t10_nothing_of_the_next_pass_is_heard() -> None:
+    ramp = Clip.from_samples([1.0] * 40 + [2.0] * 40, 1_000, loop=Loop(0, 80, 0))
+    take = Take(FINISHES, "listening@0 idle@2.03", clips={"bell": ramp})
+    assert take.of("bell")[1:] == ["2.03 hold 0.05 more", "2.075 release 1->0 in 0.005"]
+    assert take.sound(8, first=2_074) == pytest.approx([2, *(2 * law(1, 0, n / 5) for n in range(5)), 0, 0])
+
+
+def test_t10_wanted_again_before_its_pass_is_over_a_held_loop_simply_goes_on() -> None:
+    """Also in the very frame in which it would end: a fact comes first (T18)."""
+    take = Take(FINISHES, "listening@0 idle@13 listening@15.995", clips={"bell": 8})
+    assert take.of("bell")[1:] == ["13 hold 3 more", "15.995 cancel"]
 
 
 def test_t10_a_pool_that_finishes_plays_the_present_pick_to_its_end() -> None:
@@ -726,9 +558,15 @@ def test_t10_playing_out_takes_5_s_at_most_and_then_fades() -> None:
     assert take.of("shot")[1:] == ["2 hold 5 more", "7 release 1->0 in 3"]
 
 
-def test_t10_a_sound_that_ends_after_exactly_5_s_is_not_faded() -> None:
-    take = Take(FINISHES, "listening@0 idle@3", clips={"bell": 8})
-    assert take.of("bell")[1:] == ["3 hold 5 more"]
+def test_t10_a_shot_that_ends_after_exactly_5_s_is_not_faded() -> None:
+    scene = """
+        [states.thinking]
+        key = "shot"
+        kind = "once"
+        source = "chime"
+    """
+    take = Take(scene, "thinking@0 idle@3", clips={"chime": 8})
+    assert take.of("shot")[1:] == ["3 hold 5 more"]
     assert take.sound(2, first=7_999) == [1, 0]
 
 
@@ -753,7 +591,7 @@ def test_t10_a_shot_held_for_5_s_ends_with_its_clip_although_its_fade_is_longer(
 
 def test_t10_a_held_sound_is_left_alone_by_further_changes() -> None:
     take = Take(FINISHES, "listening@0 idle@5 initializing@6", clips={"bell": 8})
-    assert take.of("bell")[1:] == ["5 hold 3 more"]
+    assert take.of("bell")[1:] == ["5 hold 3 more", "7.995 release 1->0 in 0.005"]
 
 
 def test_t10_a_held_sound_s_envelope_goes_on_as_it_was() -> None:
@@ -900,6 +738,24 @@ def test_t11_the_next_pick_crosses_over_a_quarter_of_the_clip_at_most() -> None:
     clips = {"a": [1.0] * 8, "b": [1.0] * 8}
     heard = Take(CROSSING.format(crossfade=100), "thinking@0", clips=clips, rate=1).sound(20)
     assert [n for n, value in enumerate(heard) if value != 1] == [7, 13, 19]
+
+
+def test_t11_picks_of_unequal_length_cross_over_a_quarter_of_the_shorter_one() -> None:
+    """4 s and 0.4 s in turns: each crossing takes 0.1 s, so that the short one is heard at full level."""
+    scene = """
+        [defaults]
+        crossfade = 1
+        [pools.p]
+        mode = "sequence"
+        entries = [{ source = "a" }, { source = "b" }]
+        [states.thinking]
+        pool = "p"
+        fade_in = 0
+    """
+    take = Take(scene, "thinking@0", clips={"a": [1.0] * 4_000, "b": [3.0] * 400})
+    assert take.sound(3, first=3_899) == pytest.approx([1, 1, 1 * law(1, 0, 0.01) + 3 * law(0, 1, 0.01)])
+    assert take.sound(200, first=4_000) == [3.0] * 200
+    assert take.sound(1, first=4_300) == [1.0]
 
 
 # --- T13: once --------------------------------------------------------------------------------------------------

@@ -2,24 +2,19 @@
 
 **Which state.** The facts (`Fact`) of a session are kept side by side: the agent's state, the user's, whether a tool
 runs, what the application asked for, whether the session was closed. The first that applies names the state that the
-session is in. Moving from the committed state to that one is a transition of a small table, held by the `transitions`
-library; nothing happens in the table itself.
+session is in. A change to that state may have to settle; then it is committed: a transition of a small table, held by
+the `transitions` library. Nothing happens in the table itself.
 
-**What to do.** A commit compares what the new state wants with what sounds, key by key. A key has at most one loop.
-Each playback stands at one of three places, and every case of the scene format is a step between them:
-
-    wanted ---- left, and fades ----> leaving ---- its fade ends ----> gone
-       ^  \\                            |
-       |   '--- left, and plays out --> held ----- its time is up ---> leaving, or gone at its end
-       '------- wanted again: go on <---+---- (revive, when leaving)
+**What to do.** A commit compares what the new state wants with what is there, key by key. A key has at most one loop;
+`playbacks` has the steps that one can take. What is wanted and does not sound yet waits for one of two timers: `start`
+(the layer's `after`) and `gap` (a scatter's next shot).
 
 A change never waits for another: whatever is in mid-fade is turned at its present gain, onto the new transition's
-clock. Gains are closed forms of the frame (`soundscape.gain.Envelope`), so the driver knows them without the mixer,
-and both know the same.
+clock.
 
 **When.** A frame's facts are taken together and only the last state counts. Before them goes what is over by then;
-after them the timers that are due, in the order in which they were set. All that changes lives in three dictionaries
-of frozen records and a few counters: a copy of those is a copy of the driver.
+after them a change that has settled, then the other timers that are due, in the order in which they were set. All that
+changes lives in dictionaries of frozen records and a few plain values: a copy of those is a copy of the driver.
 """
 
 from __future__ import annotations
@@ -28,77 +23,33 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from soundscape.clip import Clip
-from soundscape.cues import Cue, Fade, Finish, Play, Stop, to_frames
+from soundscape.cues import Cue
+from soundscape.driver.chance import Chance
+from soundscape.driver.ducks import Ducks
+from soundscape.driver.notes import Entry, Notes
+from soundscape.driver.playbacks import SHORTEST_PICK_SECONDS, Playback, Playbacks
 from soundscape.driver.states import Fact, Facts, StateTable
-from soundscape.gain import Envelope, draw
-from soundscape.scene import NONE, AudioConfig, Layer, Rule, SceneModel
+from soundscape.scene import NONE, Rule, SceneModel
+from soundscape.scene.tables import Layer
 
 __all__ = ["Driver", "Entry", "Fact"]
 
 logger = logging.getLogger("soundscape")
 
-FINISH_SECONDS = 5.0
-"""How long a sound that plays out may take before it is faded (scene format, T10)."""
+_OVER = ("gone", "pick_ends")
+"""Timers of what ends by itself: over in a frame, it is over before that frame's facts."""
 
-SHORTEST_PICK_SECONDS = 0.002
-"""How long a pick of a pool that plays on lasts at least."""
-
-Action = Literal["commit", "hold", "cancel", "start", "level", "revive", "release", "shot", "skip"]
+_OTHERS = (*_OVER, "pass_ends", "min_play", "release", "next_pick", "start", "gap", "recovery")
 
 
-class Entry(NamedTuple):
-    """A line of the log: what the driver decided at a frame.
+class _Pending(NamedTuple):
+    """A change that has not settled yet."""
 
-    Attributes:
-        at: seconds.
-        frame: the same in frames.
-        action: what was done.
-        key: the layer's key; of a commit the state.
-        gain_from: linear layer gain before it.
-        gain_to: linear layer gain it leads to.
-        duration: seconds it takes, or the time that is left of a hold.
-        clip: the source as written.
-    """
-
-    at: float
-    frame: int
-    action: Action
-    key: str
-    gain_from: float = 0.0
-    gain_to: float = 0.0
-    duration: float = 0.0
-    clip: str = ""
-
-
-class _Playing(NamedTuple):
-    """A playback as the driver knows it."""
-
-    number: int
-    key: str
-    layer: Layer  # of the committed state; once left, of the state left
-    place: Literal["wanted", "held", "leaving"]
-    envelope: Envelope
-    own_fade: bool  # the envelope's duration is the sound's own, not a transition's
-    pick: AudioConfig | None  # None: silence was drawn
-    pick_at: int  # the frame at which the pick's first frame sounded, or would have
-    chained: bool  # pick follows pick
-
-    @property
-    def loops(self) -> bool:
-        return self.layer.kind == "loop"
-
-    @property
-    def source(self) -> str:
-        assert self.pick is not None, "silence has no source"
-        return self.pick.source
-
-
-_What = Literal["gone", "pass_ends", "release", "next_pick"]
-"""What a playback's timers are for: it is over; the pass it plays out is over; its time to play out is up; the next
-pick of its pool begins."""
+    state: str
+    left_at: int  # the frame at which the committed state was left
 
 
 class Driver:
@@ -116,24 +67,48 @@ class Driver:
         self.due: float = math.inf
         """The frame of the next timer; infinite where there is none."""
         self._scene = scene
-        self._clips = clips
-        self._seed = seed
-        self._rate = sample_rate
-        self._table = StateTable(scene.known_states)
         self._wanted: Callable[[str], dict[str, Layer]] = lru_cache(maxsize=None)(scene.wanted)
         self._rule: Callable[[str, str], Rule] = lru_cache(maxsize=None)(scene.rule)
-        # All that changes:
+        self._table = StateTable(scene.known_states)
+        self._notes = Notes(sample_rate)
+        self._chance = Chance(seed)
+        self._playbacks = Playbacks(scene, clips, self._chance, self._notes)
+        self._ducks = Ducks(scene.ducks, self._notes, self._playbacks.fade_frames(0.0))
         self._facts = Facts()
         self._last_rule = self._rule(NONE, NONE)
         self._first_fact: int | None = None
-        self._playing: dict[int, _Playing] = {}
-        self._timers: dict[tuple[int, _What], tuple[int, int]] = {}  # due, order
-        self._draws: dict[tuple[str, str], int] = {}
-        self._fell_silent: dict[str, tuple[AudioConfig, int]] = {}
-        self._count = 0
-        self._frame = 0
-        self._cues: list[Cue] = []
-        self._entries: list[Entry] = []
+        self._pending: _Pending | None = None
+        self._armed: dict[str, int] = {}
+        """By key, since when a layer is wanted that waits for its `after`."""
+        self._last_shot: dict[str, int] = {}
+        """By key, the frame at which a `once` last sounded."""
+
+    def snapshot(self) -> tuple[Any, ...]:
+        """Everything there is to know about the present, for `restore`."""
+        values = self._facts, self._last_rule, self._first_fact, self._pending, self._notes.count
+        return self.state, len(self.log), values, [changing.copy() for changing in self._dictionaries]
+
+    def restore(self, snapshot: tuple[Any, ...]) -> None:
+        """Goes back to a snapshot, which stays as it is."""
+        state, length, values, dictionaries = snapshot
+        self._table.go(state)
+        del self.log[length:]
+        self._facts, self._last_rule, self._first_fact, self._pending, self._notes.count = values
+        for changing, kept in zip(self._dictionaries, dictionaries, strict=True):
+            changing.clear()
+            changing.update(kept)
+        self.due = self._notes.due
+
+    @property
+    def _dictionaries(self) -> tuple[dict[Any, Any], ...]:
+        """All that changes beside a few values."""
+        chance, playbacks, ducks = self._chance, self._playbacks, self._ducks
+        return (
+            *(self._armed, self._last_shot, self._notes.timers),
+            *(chance.draws, chance.last, chance.bags),
+            *(playbacks.playing, playbacks.fell_silent),
+            *(ducks.active, ducks.envelopes),
+        )
 
     @property
     def state(self) -> str:
@@ -143,14 +118,17 @@ class Driver:
     @property
     def finished(self) -> bool:
         """Whether the session was closed and nothing sounds any more."""
-        return self._facts.close and not self._playing
+        return self._facts.close and not self._playbacks.playing
 
     def gain(self, key: str, frame: int) -> float:
         """The linear layer gain of a key at a frame not before the last step; 0 where nothing of it sounds."""
         # A copy: it may be asked for while another thread renders.
-        playing = list(self._playing.values())
-        gains = [p.envelope.at(frame) for p in playing if p.key == key and p.pick is not None]
-        return max(gains, default=0.0)
+        playing = list(self._playbacks.playing.values())
+        return max((p.envelope.at(frame) for p in playing if p.key == key and p.pick is not None), default=0.0)
+
+    def bus_gain(self, bus: str, frame: int) -> float:
+        """The linear gain of a bus under its ducks at a frame not before the last step."""
+        return self._ducks.gain(bus, frame)
 
     def step(self, frame: int, facts: Iterable[Fact] = ()) -> list[Cue]:
         """Takes the facts of a frame and all that is due there.
@@ -160,326 +138,187 @@ class Driver:
         Returns:
             What the mixer has to do at this frame, in order.
         """
-        self._frame = frame
-        self._cues, self._entries = [], []
-        self._fire(("gone", "pass_ends"))
+        notes = self._notes
+        notes.begin(frame)
+        self._fire(_OVER)
         self._take(facts)
-        self._fire(("gone", "pass_ends", "release", "next_pick"))
-        self._entries.sort(key=lambda entry: (entry.action != "commit", entry.key))
-        self.log.extend(self._entries)
-        self.due = min(self._timers.values())[0] if self._timers else math.inf
-        return self._cues
+        if notes.ready(("settle",)) and self._pending is not None:
+            self._commit(self._pending.state)
+        self._fire(_OTHERS)
+        notes.entries.sort(key=lambda entry: (entry.action != "commit", entry.key))
+        self.log.extend(notes.entries)
+        self.due = notes.due
+        return notes.cues
 
-    # --- facts and commits --------------------------------------------------------------------------------------
+    # --- facts and states -----------------------------------------------------------------------------------------
 
     def _take(self, facts: Iterable[Fact]) -> None:
         cut = False
         for kind, value in facts:
             cut = cut or kind == "cut"
             if self._first_fact is None:
-                self._first_fact = self._frame
+                self._first_fact = self._notes.frame
             if not self._facts.close:
                 change: dict[str, Any] = {"close": True} if kind in ("close", "cut") else {kind: value}
                 self._facts = self._facts._replace(**change)
+        self._ducks.take(self._facts)
         state = self._facts.state(self._scene.states)
         if state not in self._table:
             logger.warning("scene %r: state %r is not defined; only the base layers sound", self._scene.name, state)
             self._table.add(state)
-        if state != self.state:
-            self._commit(state)
+        if state == self.state:
+            self._stay()
+        elif self._pending is None or state != self._pending.state:
+            self._head_for(state)
         if cut:
-            for playing in list(self._playing.values()):
-                self._fade(playing._replace(place="leaving"), 0.0, 0.0, "release")
+            self._playbacks.cut()
+
+    def _stay(self) -> None:
+        """The committed state is the session's, or is it again."""
+        if self._pending is None:
+            return
+        self._cancel_pending()
+        for key in [key for key in self._armed if (key, "start") not in self._notes.timers]:
+            self._wait(key, self._wanted(self.state)[key])
+
+    def _head_for(self, state: str) -> None:
+        """Another state is the session's: it is committed, at once or when it has settled (T8)."""
+        left_at = self._notes.frame if self._pending is None else self._pending.left_at
+        if self._pending is not None:
+            self._cancel_pending()
+        settle = 0.0 if self._facts.close else self._rule(self.state, state).settle
+        left = left_at + self._notes.frames(settle) - self._notes.frame
+        if left <= 0:
+            self._commit(state)
+            return
+        self._pending = _Pending(state, left_at)
+        self._notes.set_timer("", "settle", self._notes.frame + left)
+        self._notes.log("settle", state, duration=left)
+
+    def _cancel_pending(self) -> None:
+        assert self._pending is not None
+        self._notes.drop_timer("", "settle")
+        self._notes.log("cancel", self._pending.state)
+        self._pending = None
+
+    # --- commits --------------------------------------------------------------------------------------------------
 
     def _commit(self, state: str) -> None:
         old = self.state
         rule = self._last_rule = self._rule(old, state)
+        self._pending = None
         self._table.go(state)
-        self._log("commit", state)
+        self._notes.log("commit", state)
         before, now = self._wanted(old), self._wanted(state)
-        by_key: dict[str, list[_Playing]] = {key: [] for key in now}
-        for playing in self._playing.values():
-            by_key.setdefault(playing.key, []).append(playing)
+        by_key: dict[str, list[Playback]] = {key: [] for key in now}
+        for playback in self._playbacks.playing.values():
+            by_key.setdefault(playback.key, []).append(playback)
+        for key in self._armed:
+            by_key.setdefault(key, [])
+        for key in before:
+            by_key.setdefault(key, [])
         for key in sorted(by_key):
-            layer = now.get(key)
-            for playing in by_key[key]:
-                if layer is None or (not playing.loops and playing.place != "wanted"):
-                    self._leave(playing, rule)
-                else:
-                    self._go_on(playing, layer, rule)
-            if layer is None:
-                continue
-            if layer.kind == "once":
-                if key not in before:
-                    self._shoot(key, layer, blocked=bool(by_key[key]))
-            elif not by_key[key]:
-                self._start(key, layer, rule)
+            self._compare(key, by_key[key], now.get(key), rule, entered=key not in before)
 
-    def _go_on(self, playing: _Playing, layer: Layer, rule: Rule) -> None:
-        """A playback that is wanted, and was, or is again."""
-        old = playing
-        playing = self._put(playing._replace(layer=layer, place="wanted"))
-        if playing.pick is None:
-            return
-        target, envelope = layer.gain, playing.envelope
-        if old.place == "leaving":
-            own = self._own_fade(playing, "fade_in")
-            self._fade(playing, target, rule.fade_in if own is None else own, "revive", own=own is not None)
-            return
-        if old.place == "held":
-            self._unhold(playing)
-        if envelope.g1 != target:
-            rises = target > envelope.at(self._frame)
-            self._fade(playing, target, rule.fade_in if rises else rule.fade_out, "level")
-        elif old.place == "wanted":
-            self._turn(playing, rule)
-
-    def _leave(self, playing: _Playing, rule: Rule) -> None:
-        """A playback that is not wanted."""
-        if playing.pick is None:
-            self._drop(playing)
-        elif playing.place == "leaving":
-            self._turn(playing, rule)
-        elif rule.urgent or self._facts.close:
-            self._release(playing, rule)
-        elif playing.place == "wanted":
-            if playing.layer.finishes:
-                self._hold(playing)
+    def _compare(self, key: str, playing: list[Playback], layer: Layer | None, rule: Rule, *, entered: bool) -> None:
+        """What is there of a key against what is wanted of it."""
+        for playback in playing:
+            if layer is None or (not playback.loops and playback.place != "wanted"):
+                self._playbacks.leave(playback, rule, at_once=rule.urgent or self._facts.close)
             else:
-                self._release(playing, rule)
+                self._playbacks.go_on(playback, layer, rule)
+        if layer is None:
+            self._disarm(key)
+        elif key in self._armed:
+            self._wait(key, layer)
+        elif (not playing) if layer.kind == "loop" else entered:
+            if layer.after:
+                self._armed[key] = self._notes.frame
+                self._wait(key, layer)
+            else:
+                self._set_in(key, layer, rule.fade_in)
 
-    def _turn(self, playing: _Playing, rule: Rule) -> None:
-        """A playback in mid-fade whose target stays goes on by the new transition's clock (T1)."""
-        envelope = playing.envelope
-        if not envelope.moving(self._frame):
-            return
-        rises = envelope.g1 > envelope.at(self._frame)
-        seconds = rule.fade_in if rises else rule.fade_out
-        if playing.own_fade:
-            if not rule.urgent or envelope.end - self._frame <= self._fade_frames(rule.fade_out):
-                return
-            seconds = rule.fade_out
-        self._fade(playing, envelope.g1, seconds, "release" if playing.place == "leaving" else "level")
+    def _wait(self, key: str, layer: Layer) -> None:
+        """A layer that is wanted waits until its `after` has passed, counted from when it became wanted (T7)."""
+        due = self._armed[key] + self._notes.frames(layer.after)
+        if due <= self._notes.frame:
+            self._notes.drop_timer(key, "start")
+            self._come(key, layer)
+        elif self._notes.timers.get((key, "start"), (None,))[0] != due:
+            self._notes.set_timer(key, "start", due)
+            self._notes.log("arm", key, duration=due - self._notes.frame)
 
-    # --- single steps -------------------------------------------------------------------------------------------
+    def _disarm(self, key: str) -> None:
+        """Nothing of a key is wanted: what waited dies. Where something is released, that says enough."""
+        armed = self._armed.pop(key, None) is not None
+        waited = self._notes.drop_timer(key, "start", "gap") or armed
+        if waited and not any(entry.action == "release" and entry.key == key for entry in self._notes.entries):
+            self._notes.log("cancel", key)
 
-    def _start(self, key: str, layer: Layer, rule: Rule) -> None:
-        entries = self._scene.entries(layer)
-        pick = self._pick(key, entries)
-        offset = 0
-        if pick is not None:
-            pick, offset = self._where(key, layer, pick)
-        playing = _Playing(
-            number=self._next_number(),
-            key=key,
-            layer=layer,
-            place="wanted",
-            envelope=Envelope.at_rest(0.0, self._frame),
-            own_fade=False,
-            pick=pick,
-            pick_at=self._frame - offset,
-            chained=sum(entry.probability > 0 for entry in entries) > 1,
-        )
-        if pick is None:
-            self._put(playing)
-            return
-        own = self._own_fade(playing, "fade_in")
-        seconds = rule.fade_in if own is None else own
-        # Only a clip's own beginning may set in at full level; anything else would click.
-        at_once = seconds == 0 and offset == 0
-        duration = 0 if at_once else self._fade_frames(seconds)
-        envelope = Envelope(self._frame, duration, 0.0, layer.gain)
-        playing = self._put(playing._replace(envelope=envelope, own_fade=own is not None))
-        self._play(playing, offset=offset)
-        self._log("start", key, 0.0, layer.gain, duration, pick.source)
+    def _come(self, key: str, layer: Layer) -> None:
+        """A layer has waited long enough. The transition by which it became wanted is history."""
+        del self._armed[key]
+        lowest = self._scene.defaults
+        self._set_in(key, layer, lowest.crossfade if lowest.fade_in is None else lowest.fade_in)
 
-    def _shoot(self, key: str, layer: Layer, *, blocked: bool) -> None:
-        pick = self._pick(key, self._scene.entries(layer))
-        if pick is None:
-            return
-        if blocked:
-            self._log("skip", key, clip=pick.source)
-            return
-        playing = _Playing(
-            self._next_number(), key, layer, "wanted", Envelope.at_rest(layer.gain), False, pick, self._frame, False
-        )
-        own = self._own_fade(playing, "fade_in")
-        if own:
-            envelope = Envelope(self._frame, self._fade_frames(own), 0.0, layer.gain)
-            playing = playing._replace(envelope=envelope, own_fade=True)
-        self._put(playing)
-        self._play(playing, offset=0)
-        self._timer(playing, "gone", self._natural_end(playing))
-        self._log("shot", key, playing.envelope.at(self._frame), layer.gain, playing.envelope.duration, pick.source)
-
-    def _release(self, playing: _Playing, rule: Rule) -> None:
-        own = self._own_fade(playing, "fade_out")
-        if own is not None and rule.urgent and own > rule.fade_out:
-            own = None  # capped, it is the transition's from the first frame on
-        seconds = rule.fade_out if own is None else own
-        self._fade(playing._replace(place="leaving"), 0.0, seconds, "release", own=own is not None)
-
-    def _hold(self, playing: _Playing) -> None:
-        """It plays out, for a bounded time (T10)."""
-        left = self._natural_end(playing) - self._frame
-        if playing.loops and not playing.chained:
-            period = self._clips[playing.source].period
-            left = period - (self._frame - playing.pick_at) % period
-        bound = to_frames(FINISH_SECONDS, self._rate)
-        playing = self._put(playing._replace(place="held"))
-        self._timers.pop((playing.number, "next_pick"), None)
-        if left > bound:
-            self._timer(playing, "release", self._frame + bound)
-        elif playing.loops:
-            self._timer(playing, "pass_ends", self._frame + left)
-        gain = playing.envelope.at(self._frame)
-        self._log("hold", playing.key, gain, gain, min(left, bound), playing.source)
-
-    def _unhold(self, playing: _Playing) -> None:
-        self._timers.pop((playing.number, "release"), None)
-        self._timers.pop((playing.number, "pass_ends"), None)
-        if playing.chained:
-            self._time_next_pick(playing)
-        gain = playing.envelope.at(self._frame)
-        self._log("cancel", playing.key, gain, gain, clip=playing.source)
-
-    def _fade(self, playing: _Playing, target: float, seconds: float, action: Action, *, own: bool = False) -> None:
-        duration = self._fade_frames(seconds)
-        before = playing.envelope.at(self._frame)
-        envelope = playing.envelope.towards(target, self._frame, duration)
-        playing = self._put(playing._replace(envelope=envelope, own_fade=own))
-        self._cues.append(Fade(self._frame, playing.number, target, duration))
-        self._log(action, playing.key, before, target, duration, playing.source)
-        if playing.chained and (playing.number, "next_pick") not in self._timers:
-            self._time_next_pick(playing)  # it was playing out; a fade spans the picks
-        if playing.place == "leaving":
-            end = envelope.end if playing.loops else min(envelope.end, self._natural_end(playing))
-            self._timer(playing, "gone", end)
-            self._timers.pop((playing.number, "release"), None)
-            self._timers.pop((playing.number, "pass_ends"), None)
-        elif playing.loops:
-            self._timers.pop((playing.number, "gone"), None)
-
-    # --- chance and picks ---------------------------------------------------------------------------------------
-
-    def _draw(self, key: str, purpose: str) -> float:
-        n = self._draws.get((key, purpose), 0)
-        self._draws[key, purpose] = n + 1
-        return draw(self._seed, key, purpose, n)
-
-    def _pick(self, key: str, entries: tuple[AudioConfig, ...], *, silence: bool = True) -> AudioConfig | None:
-        """The first entry in the file's order whose summed share exceeds the draw (T14)."""
-        total = sum(entry.probability for entry in entries)
-        u = self._draw(key, "pick") * (max(total, 1.0) if silence else total)
-        summed = 0.0
-        for entry in entries:
-            summed += entry.probability
-            if summed > u:
-                return entry
-        if silence and total < 1.0:
-            return None
-        return next(entry for entry in reversed(entries) if entry.probability > 0)  # a sum rounded below 1
-
-    def _where(self, key: str, layer: Layer, pick: AudioConfig) -> tuple[AudioConfig, int]:
-        """Which pick a loop begins with, and at which of its frames (T5)."""
-        if layer.start == "resume":
-            return self._fell_silent.get(key, (pick, 0))
-        if layer.start == "random":
-            return pick, int(self._draw(key, "start") * self._clips[pick.source].period)
-        if layer.start == "elapsed":
+    def _set_in(self, key: str, layer: Layer, fade_in: float) -> None:
+        if layer.kind == "loop":
             assert self._first_fact is not None
-            return pick, (self._frame - self._first_fact) % self._clips[pick.source].period
-        return pick, 0
+            self._playbacks.start(key, layer, fade_in, self._notes.frame - self._first_fact)
+        elif layer.kind == "once":
+            self._shoot_once(key, layer)
+        else:
+            span = layer.interval if layer.first is None else layer.first
+            assert span is not None
+            wait = self._notes.frames(self._chance.between(key, "first", span))
+            self._notes.set_timer(key, "gap", self._notes.frame + wait)
 
-    def _next_pick(self, playing: _Playing) -> None:
-        """The next pick of a loop that is a pool crosses in over the end of the last one (T11)."""
-        left = max(0, self._natural_end(playing) - self._frame)
-        pick = self._pick(playing.key, self._scene.entries(playing.layer), silence=False)
-        playing = self._put(playing._replace(pick=pick, pick_at=self._frame))
-        self._play(playing, offset=0, crossfade=left)
+    # --- shots ----------------------------------------------------------------------------------------------------
 
-    def _play(self, playing: _Playing, *, offset: int, crossfade: int = 0) -> None:
-        pick = playing.pick
-        assert pick is not None
-        loop = playing.loops and not playing.chained
-        cue = Play(self._frame, playing.number, pick.source, offset, loop, pick.volume, playing.envelope, crossfade)
-        self._cues.append(cue)
-        if playing.chained and playing.loops:
-            self._time_next_pick(playing)
+    def _sounding(self, key: str) -> int:
+        return sum(playback.key == key for playback in self._playbacks.playing.values())
 
-    def _time_next_pick(self, playing: _Playing) -> None:
-        length = self._clips[playing.source].length
-        crossfade = min(self._fade_frames(self._scene.defaults.crossfade), length // 4)
-        # However short the clips are, what there is to do for each bounds how many there may be.
-        earliest = self._frame + to_frames(SHORTEST_PICK_SECONDS, self._rate)
-        self._timer(playing, "next_pick", max(earliest, self._natural_end(playing) - crossfade))
-
-    # --- records ------------------------------------------------------------------------------------------------
-
-    def _fire(self, kinds: tuple[_What, ...]) -> None:
-        """Does what is due at this frame, in the order in which it was set."""
-        while ready := [
-            (at, timer) for timer, at in self._timers.items() if at[0] <= self._frame and timer[1] in kinds
-        ]:
-            number, what = min(ready)[1]
-            del self._timers[number, what]
-            playing = self._playing[number]
-            if what == "next_pick":
-                self._next_pick(playing)
-            elif what == "release":
-                self._release(playing, self._last_rule)
-            else:
-                # What a clip has beyond its loop, 0.1 s at most, is the clip's end: nobody holds it.
-                self._drop(playing, Finish if what == "pass_ends" and not playing.chained else Stop)
-
-    def _drop(self, playing: _Playing, cue: type[Stop | Finish] = Stop) -> None:
-        del self._playing[playing.number]
-        for timer in [timer for timer in self._timers if timer[0] == playing.number]:
-            del self._timers[timer]
-        if playing.pick is None:
+    def _shoot_once(self, key: str, layer: Layer) -> None:
+        """One shot. What is blocked is dropped, not queued (T13)."""
+        pick = self._chance.pick(key, self._scene.pool(layer), silence=True)
+        if pick is None:
             return
-        if playing.loops:
-            clip = self._clips[playing.source]
-            position = self._frame - playing.pick_at
-            if not playing.chained:
-                self._fell_silent[playing.key] = (playing.pick, position % clip.period)
-            elif position < clip.length:
-                self._fell_silent[playing.key] = (playing.pick, position)
-            else:
-                self._fell_silent.pop(playing.key, None)
-        self._cues.append(cue(self._frame, playing.number))
+        frame = self._notes.frame
+        last = self._last_shot.get(key)
+        cooling = last is not None and frame < last + self._notes.frames(layer.cooldown or 0.0)
+        if cooling or self._sounding(key):
+            self._notes.log("skip", key, clip=pick.entry.source)
+            return
+        self._last_shot[key] = frame
+        self._playbacks.shoot(key, layer, pick)
 
-    def _put(self, playing: _Playing) -> _Playing:
-        self._playing[playing.number] = playing
-        return playing
+    def _scatter(self, key: str) -> None:
+        """A scatter's shot is due, and the gap to the next one is drawn (T12)."""
+        layer = self._wanted(self.state)[key]
+        assert layer.interval is not None
+        frame, lasts = self._notes.frame, 0
+        pick = self._chance.pick(key, self._scene.pool(layer), silence=True)
+        if pick is not None and self._sounding(key) >= (layer.max_playbacks or 1):
+            self._notes.log("skip", key, clip=pick.entry.source)
+        elif pick is not None:
+            lasts = self._playbacks.shoot(key, layer, pick)
+        gap = self._notes.frames(self._chance.between(key, "interval", layer.interval))
+        least = max(1, self._notes.frames(SHORTEST_PICK_SECONDS))
+        self._notes.set_timer(key, "gap", frame + max(least, lasts + gap))
 
-    def _timer(self, playing: _Playing, what: _What, due: int) -> None:
-        self._timers[playing.number, what] = (due, self._next_number())
+    # --- timers ---------------------------------------------------------------------------------------------------
 
-    def _next_number(self) -> int:
-        self._count += 1
-        return self._count
-
-    def _natural_end(self, playing: _Playing) -> int:
-        """The frame at which the pick's clip is over."""
-        return playing.pick_at + self._clips[playing.source].length
-
-    def _own_fade(self, playing: _Playing, which: Literal["fade_in", "fade_out"]) -> float | None:
-        """The layer's own fade, else the pick's, else none."""
-        own: float | None = getattr(playing.layer, which)
-        return getattr(playing.pick, which) if own is None else own
-
-    def _fade_frames(self, seconds: float) -> int:
-        return to_frames(max(seconds, self._scene.defaults.declick), self._rate)
-
-    def _log(
-        self,
-        action: Action,
-        key: str,
-        gain_from: float = 0.0,
-        gain_to: float = 0.0,
-        duration: int = 0,
-        clip: str = "",
-    ) -> None:
-        at, seconds = self._frame / self._rate, duration / self._rate
-        self._entries.append(Entry(at, self._frame, action, key, gain_from, gain_to, seconds, clip))
+    def _fire(self, whats: tuple[str, ...]) -> None:
+        """Does what is due at this frame, in the order in which it was set."""
+        while found := self._notes.ready(whats):
+            owner, what = found
+            if what == "gap":
+                self._scatter(str(owner))
+            elif what == "recovery":
+                assert isinstance(owner, int)
+                self._ducks.recover(owner)
+            elif what != "start":
+                assert isinstance(owner, int)
+                self._playbacks.due(owner, what, self._last_rule)
+            elif self._pending is None:  # else it waits for what becomes of the change
+                self._come(str(owner), self._wanted(self.state)[str(owner)])

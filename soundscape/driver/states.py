@@ -92,7 +92,9 @@ class StateTable:
         self.machine.add_state(state)
 
     def go(self, state: str) -> None:
-        """Moves to another state, which is known."""
+        """Moves to a state that is known; to the committed one, nothing happens."""
+        if state == self.committed:
+            return
         trigger = f"go_{state}"
         if not self.machine.get_transitions(trigger, self.committed):
             self.machine.add_transition(trigger, self.committed, state)

@@ -19,15 +19,21 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 import numpy as np
 
-from soundscape.clip import Clip
+from soundscape.clip import Clip, Loop
+from soundscape.cues import to_frames
 from soundscape.exceptions import DecodeError, Problem, SceneError
+from soundscape.gain import db_to_linear
 from soundscape.library.decode import decode
+from soundscape.library.loudness import integrated_loudness
 from soundscape.loader import Scene, data_dir
+from soundscape.scene import Loc
 
 __all__ = ["SceneClips", "list_clips", "load", "resolve"]
 
@@ -148,20 +154,24 @@ def _check_regular(status: os.stat_result, name: str) -> None:
 
 # --- Clips in memory -------------------------------------------------------------------------------------------------
 
-_Key = tuple[int, int, int, int, int, int]
+_Key = tuple[int, int, int, int, int, int, bool]
 _lock = threading.Lock()
 _clips: OrderedDict[_Key, Future[Clip]] = OrderedDict()
-"""By the file itself (device, inode, size, times: a file rewritten under its name is another one) and the rate; least
-recently asked for first. A future, so that threads that ask at once wait for one decoder."""
+"""By the file itself (device, inode, size, times: a file rewritten under its name is another one), the rate, and
+whether it was measured; least recently asked for first. A future, so that threads that ask at once wait for one
+decoder."""
 
 
-def load(path: str | os.PathLike[str], sample_rate: int = 48_000, *, name: str | None = None) -> Clip:
+def load(
+    path: str | os.PathLike[str], sample_rate: int = 48_000, *, name: str | None = None, measured: bool = False
+) -> Clip:
     """The clip of a file, decoded at the first call and shared from then on. May be called from any thread.
 
     Args:
         path: the file, as `resolve` gives it.
         sample_rate: the engine's, to which the file is resampled.
         name: what to call it in errors; the file's name unless said.
+        measured: whether its loudness is to be known.
 
     Raises:
         DecodeError: it cannot be read, or is no sound.
@@ -170,7 +180,7 @@ def load(path: str | os.PathLike[str], sample_rate: int = 48_000, *, name: str |
     with _open_regular(path, name) as file:
         status = os.fstat(file.fileno())
         times = status.st_size, status.st_mtime_ns, status.st_ctime_ns
-        key = (status.st_dev, status.st_ino, *times, sample_rate)
+        key = (status.st_dev, status.st_ino, *times, sample_rate, measured)
         with _lock:
             future = _clips.get(key)
             mine = future is None
@@ -179,7 +189,12 @@ def load(path: str | os.PathLike[str], sample_rate: int = 48_000, *, name: str |
             _clips.move_to_end(key)
         if mine:
             try:
-                future.set_result(Clip.from_samples(decode(file, name, sample_rate), sample_rate))
+                if measured:
+                    clip = load(path, sample_rate, name=name)
+                    clip = replace(clip, lufs=integrated_loudness(clip.samples, sample_rate))
+                else:
+                    clip = Clip.from_samples(decode(file, name, sample_rate), sample_rate)
+                future.set_result(clip)
             except BaseException as error:
                 future.set_exception(error)
                 with _lock:
@@ -192,13 +207,11 @@ def load(path: str | os.PathLike[str], sample_rate: int = 48_000, *, name: str |
 def _trim() -> None:
     """Forgets the clips that were not asked for the longest, until what is kept is within its limit."""
     with _lock:
-        sizes = {key: future.result().samples.nbytes for key, future in _clips.items() if future.done()}
-        total = sum(sizes.values())
-        for key, size in list(sizes.items())[:-1]:
-            if total <= _CACHE_BYTES:
+        done = {key: future.result().samples for key, future in _clips.items() if future.done()}
+        for key in list(done)[:-1]:
+            if sum({id(samples): samples.nbytes for samples in done.values()}.values()) <= _CACHE_BYTES:
                 break
-            del _clips[key]
-            total -= size
+            del _clips[key], done[key]
 
 
 def _open_regular(path: str | os.PathLike[str], name: str) -> BinaryIO:
@@ -241,27 +254,66 @@ class SceneClips(Mapping[str, Clip]):
         """The clip of a source.
 
         Raises:
-            SceneError: it is missing, forbidden or no sound; with its line.
+            SceneError: it is missing, forbidden or no sound, or its loop is not in it; with its line.
         """
         if source not in self._clips:
-            places = [loc for loc, known in self.scene.all_sources if known == source]
-            if not places:
+            places = self._places.get(source)
+            if places is None:
                 raise KeyError(source)
             try:
-                self._clips[source] = self._load(source)
+                clip = self._load(source)
             except DecodeError as error:
                 raise SceneError([self.scene.problem(loc, error.message, error.hint) for loc in places]) from None
+            self._clips[source] = self._treated(source, clip) if source in self.scene.clips else clip
         return self._clips[source]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(source for _, source in self.scene.all_sources))
+        return iter(self._places)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(self._places)
+
+    @cached_property
+    def _places(self) -> dict[str, list[Loc]]:
+        """Where the file behind each source is named: of a clip with a name, there."""
+        places: dict[str, list[Loc]] = {name: [("clips", name, "source")] for name in self.scene.clips}
+        for loc, source in self.scene.all_sources:
+            if source not in self.scene.clips:
+                places.setdefault(source, []).append(loc)
+        return places
+
+    @cached_property
+    def _levelled(self) -> set[str]:
+        """The sources that play on a bus with a level, whose loudness is to be known."""
+        layers = [layer for _, layer in self.scene.all_layers if self.scene.level_lufs(layer) is not None]
+        sources = {entry.source for layer in layers for entry in self.scene.pool(layer).entries}
+        return {name for name in sources if name not in self.scene.clips or self.scene.clips[name].normalize}
 
     def _load(self, source: str) -> Clip:
-        path = resolve(source, self.scene.base_dir, allow_outside=self._allow_outside)
-        return load(path, self._sample_rate, name=source)
+        named = self.scene.clips.get(source)
+        file = source if named is None else named.source
+        try:
+            path = resolve(file, self.scene.base_dir, allow_outside=self._allow_outside)
+        except DecodeError as error:
+            near = difflib.get_close_matches(source, self.scene.clips, n=1) if named is None else []
+            raise DecodeError(error.message, hint=f"did you mean {near[0]!r}?") if near else error from None
+        return load(path, self._sample_rate, name=file, measured=source in self._levelled)
+
+    def _treated(self, name: str, clip: Clip) -> Clip:
+        """A clip as its table says."""
+        table = self.scene.clips[name]
+        clip = replace(clip, gain=db_to_linear(table.gain_db))
+        if table.loop is None:
+            return clip
+        start, end, crossfade = (
+            None if seconds is None else to_frames(seconds, self._sample_rate)
+            for seconds in (table.loop.start, table.loop.end, table.loop.crossfade)
+        )
+        loop = Loop(start or 0, clip.length if end is None else end, crossfade)
+        if flaw := loop.flaw(clip.length):
+            hint = f"the clip is {clip.length / self._sample_rate:.3f} s long"
+            raise SceneError([self.scene.problem(("clips", name, "loop"), f"the loop {flaw}", hint)])
+        return clip.with_loop(loop)
 
     def problems(self) -> list[Problem]:
         """Loads every clip.

@@ -7,23 +7,26 @@ text --read--> tables --pydantic--> Scene --flaws--> what is wrong across tables
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from pydantic import PrivateAttr, ValidationError
 
 from soundscape.exceptions import Problem, SceneError
+from soundscape.loader.broken import Broken, playable, without
 from soundscape.loader.origin import Origin, child
 from soundscape.loader.text import Loc, TextError, read
 from soundscape.loader.words import told
-from soundscape.scene import SceneModel, nearest
+from soundscape.scene import SceneModel
+from soundscape.scene.flaws import flaws, nearest
+from soundscape.scene.tables import MAX_ITEMS
 
 __all__ = ["Scene", "data_dir", "find_scene", "inspect", "shipped_scenes"]
 
 MAX_LAYERS = 1_000
+MAX_VALUES = 50_000
 MAX_PROBLEMS = 1_000
 
 
@@ -95,21 +98,24 @@ class Scene(SceneModel):
         Raises:
             SceneError: it has.
         """
-        problems = [self.problem(*flaw) for flaw in self.flaws()]
+        problems = [self.problem(*flaw[:3]) for flaw in flaws(self)]
         if problems:
             raise SceneError(problems)
         return self
 
 
 def _origin(path: str | os.PathLike[str]) -> Origin:
-    shipped = shipped_scenes()
-    missing = nearest(os.fspath(path), shipped) or f"scenes that ship: {', '.join(shipped)}"
+    def missing() -> str:
+        shipped = shipped_scenes()
+        return nearest(os.fspath(path), shipped) or f"scenes that ship: {', '.join(shipped)}"
+
     return Origin.from_file(path, missing=missing)
 
 
 def inspect(path: str | os.PathLike[str]) -> tuple[Scene | None, list[Problem]]:
     """A scene file as far as it can be understood, and all that is wrong in its text. What is returned is for looking
-    at further, not for playing, unless there is no problem."""
+    at further, not for playing, unless there is no problem: what is wrong is left out of it, so every name in it names
+    something."""
     try:
         return _check(Scene, _origin(path))
     except SceneError as error:
@@ -124,74 +130,74 @@ def _check(cls: type[_S], origin: Origin) -> tuple[_S | None, list[Problem]]:
         origin.data = read(origin.text)
     except TextError as error:
         return None, [Problem(origin.path, *error.place, "", error.message, error.hint)]
-    problems: list[Problem] = []
-    data = {"name": Path(origin.path).stem if origin.path != "<scene>" else "scene", **origin.data}
-    if too_many := _too_many_layers(origin):
+    if too_many := _too_many(origin):
         return None, [too_many]
-    broken: list[Loc] = []
+    data = {"name": Path(origin.path).stem if origin.path != "<scene>" else "scene", **origin.data}
+    problems: list[Problem] = []
+    broken = Broken(origin, ())
     try:
         scene = cls.model_validate(data)
     except ValidationError as error:
-        # Of a list whose elements are wrong, pydantic also says that it is too short.
-        wrong = [d for d in error.errors(include_url=False) if not (d["type"] == "too_short" and d["input"])]
-        broken = [origin.real(detail["loc"]) for detail in wrong]
+        wrong = _of_the_author(error)
+        broken = Broken(origin, wrong)
         problems = [told(origin, detail) for detail in wrong[:MAX_PROBLEMS]]
         if len(wrong) > MAX_PROBLEMS:
-            more = f"{len(wrong) - MAX_PROBLEMS:,} more problems are not listed"
-            return None, [*problems, replace(told(origin, wrong[MAX_PROBLEMS]), where="", message=more, hint="")]
-        data = _without(data, wrong, origin)
+            more = told(origin, wrong[MAX_PROBLEMS])
+            return None, [*problems, _not_listed(more, len(wrong) - MAX_PROBLEMS)]
         try:
-            scene = cls.model_validate(data)
+            scene = cls.model_validate(without(data, wrong, origin))
         except ValidationError:
             return None, problems
     scene._origin = origin
-    for flaw in scene.flaws():
-        if not any(_hangs_on(origin.real(flaw.loc), loc) for loc in broken):
-            problems.append(origin.problem(*flaw))
-    return scene, problems
+    found = list(islice((flaw for flaw in flaws(scene) if not broken.explain(flaw)), MAX_PROBLEMS + 1))
+    problems += [origin.problem(*flaw[:3]) for flaw in found]
+    if len(problems) > MAX_PROBLEMS:
+        problems[MAX_PROBLEMS:] = [_not_listed(problems[MAX_PROBLEMS])]
+    return (playable(scene) if problems else scene), problems
 
 
-def _too_many_layers(origin: Origin) -> Problem | None:
-    count = 0
-    tables = [("base", origin.data.get("base"))]
-    states = origin.data.get("states")
-    if isinstance(states, dict):
-        tables += [(f"states.{name}", table) for name, table in states.items()]
-    for name, table in tables:
-        if not isinstance(table, dict) or not table:
-            continue
-        layers = table.get("layers")
-        size = len(layers) if isinstance(layers, list) else 1
-        if count + size > MAX_LAYERS:
-            loc: Loc = tuple(name.split(".", 1))
-            loc = (*loc, "layers", MAX_LAYERS - count) if isinstance(layers, list) else loc
-            return origin.problem(loc, f"more than {MAX_LAYERS:,} layers in one scene", "split it into several scenes")
-        count += size
+def _of_the_author(error: ValidationError) -> list[Any]:
+    """What the author did wrong: of a list whose elements are wrong, pydantic also says that it is too short."""
+    return [
+        detail for detail in error.errors(include_url=False) if not (detail["type"] == "too_short" and detail["input"])
+    ]
+
+
+def _not_listed(first: Problem, count: int | None = None) -> Problem:
+    message = "more problems are not listed" if count is None else f"{count:,} more problems are not listed"
+    return replace(first, where="", message=message, hint="mend these first")
+
+
+def _too_many(origin: Origin) -> Problem | None:
+    """The first layer, or the first thing in a table or a list, that is one too many."""
+    layers: list[Loc] = []
+    for place, state in [(("base",), origin.data.get("base")), *_named(origin.data, "states")]:
+        written = child(state, "layers")
+        if isinstance(written, list):
+            layers += [(*place, "layers", i) for i in range(min(len(written), MAX_LAYERS + 1))]
+        elif state and isinstance(state, dict):
+            layers.append(place)
+    if len(layers) > MAX_LAYERS:
+        message = f"more than {MAX_LAYERS:,} layers in one scene"
+        first = sorted(layers, key=origin.place)[MAX_LAYERS]
+        return origin.problem(first, message, "split it into several scenes")
+    values = 0
+    stack: list[tuple[Loc, Any]] = [((), origin.data)]
+    while stack:
+        loc, here = stack.pop()
+        room = min(MAX_ITEMS, MAX_VALUES - values)
+        if len(here) > room:
+            message = f"more than {MAX_VALUES:,} values in one scene"
+            if room == MAX_ITEMS:
+                message = f"more than {MAX_ITEMS:,} entries in one {'list' if isinstance(here, list) else 'table'}"
+            key = room if isinstance(here, list) else next(islice(here, room, None))
+            return origin.problem((*loc, key), message, "split it into several scenes")
+        values += len(here)
+        inner = enumerate(here) if isinstance(here, list) else here.items()
+        stack += reversed([((*loc, key), value) for key, value in inner if isinstance(value, dict | list)])
     return None
 
 
-def _hangs_on(flaw: Loc, broken: Loc) -> bool:
-    """Whether a flaw may only be there because something else was broken and left out."""
-    above = len(flaw) < len(broken) and broken[: len(flaw)] == flaw and (flaw[-1:] and flaw[0] != "states")
-    layer = flaw[:1] == ("states",) and len(flaw) >= 2 and broken[: len(flaw)] == flaw
-    return bool(above or layer or flaw[: len(broken)] == broken)
-
-
-def _without(data: dict[str, Any], wrong: Sequence[Any], origin: Origin) -> dict[str, Any]:
-    """The data with what is wrong taken out, so that the rest can be looked at as well."""
-    data = deepcopy(data)
-    for detail in wrong:
-        loc = origin.real(detail["loc"])
-        if loc[:1] == ("transitions",) and loc[2:3] in (("from",), ("to",)):
-            data["transitions"][loc[1]][loc[2]] = "none"
-            continue
-        here: Any = data
-        for part in loc[:-1]:
-            here = child(here, part)
-        if isinstance(here, dict) and detail["type"] == "missing":
-            here[str(loc[-1])] = [{"source": "?"}] if loc[-1] == "entries" else "?"
-        elif isinstance(here, dict):
-            here.pop(str(loc[-1]), None)
-        elif isinstance(here, list):
-            here[int(loc[-1])] = {} if loc[-2] == "transitions" else {"source": "?"}
-    return data
+def _named(data: dict[str, Any], table: str) -> list[tuple[Loc, Any]]:
+    tables = data.get(table)
+    return [((table, name), value) for name, value in tables.items()] if isinstance(tables, dict) else []

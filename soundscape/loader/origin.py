@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Callable
 from datetime import date, time
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
 from soundscape.exceptions import Problem, SceneError
-from soundscape.loader.text import MAX_BYTES, TOO_LARGE, Loc, Places
+from soundscape.loader.text import MAX_BYTES, TOO_LARGE, Loc, Place, Places
 
-__all__ = ["Origin", "child", "quoted"]
+__all__ = ["Origin", "child", "quoted", "spelt"]
 
 
 class Origin:
@@ -27,12 +29,12 @@ class Origin:
         """The tables, once they were read."""
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str], *, missing: str = "") -> Self:
+    def from_file(cls, path: str | os.PathLike[str], *, missing: Callable[[], str] = str) -> Self:
         """The text of a scene file.
 
         Args:
             path: the file.
-            missing: what to do where there is none.
+            missing: says what to do where there is none.
 
         Raises:
             SceneError: it cannot be read.
@@ -47,7 +49,7 @@ class Origin:
             with open(name, "rb") as file:
                 raw = file.read(MAX_BYTES + 1)
         except FileNotFoundError:
-            raise SceneError([Problem(name, 0, 0, "", "no such file", missing)]) from None
+            raise SceneError([Problem(name, 0, 0, "", "no such file", missing())]) from None
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise SceneError([Problem(name, 0, 0, "", f"cannot be read: {reason}", "")]) from None
@@ -89,11 +91,13 @@ class Origin:
     def problem(self, loc: Loc, message: str, hint: str = "", *, at: Loc | None = None) -> Problem:
         """A problem at a place; `at` where the place to show is another than the one to name."""
         where = self.real(loc)
-        shown = where if at is None else self.real(at)
-        while shown and shown not in self.places:
-            shown = shown[:-1]
-        line, column = self.places[shown] if shown else (1, 1) if self.text else (0, 0)
-        return Problem(self.path, line, column, _spelt(where), message, hint)
+        return Problem(self.path, *self.place(where if at is None else self.real(at)), spelt(where), message, hint)
+
+    def place(self, loc: Loc) -> Place:
+        """Line and column of a place in the file's own terms, or of what it would stand in."""
+        while loc and loc not in self.places:
+            loc = loc[:-1]
+        return self.places[loc] if loc else (1, 1) if self.text else (0, 0)
 
 
 def child(here: Any, part: str | int) -> Any:
@@ -103,21 +107,34 @@ def child(here: Any, part: str | int) -> Any:
     return here[part] if isinstance(here, list) and isinstance(part, int) and part < len(here) else None
 
 
-def _spelt(loc: Loc) -> str:
+def spelt(loc: Loc) -> str:
     """A place as it is spoken of: `states.thinking.pool[0]`."""
     text = ""
     for part in loc:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            name = part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else quoted(part)
+            name = part if re.fullmatch(r"[A-Za-z0-9_-]{1,57}", part) else quoted(part)
             text += f".{name}" if text else name
     return text
 
 
 def quoted(value: object) -> str:
     """A value as TOML writes it, cut short."""
+    text = _toml(value, 0)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _toml(value: object, depth: int) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    text = str(value) if isinstance(value, date | time) else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    if isinstance(value, date | time):
+        return str(value)
+    if isinstance(value, dict | list) and depth > 3:
+        return "..."
+    if isinstance(value, list):
+        return f"[{', '.join(_toml(element, depth + 1) for element in value[:20])}]"
+    if isinstance(value, dict):
+        pairs = [f"{spelt((key,))} = {_toml(child, depth + 1)}" for key, child in islice(value.items(), 20)]
+        return f"{{ {', '.join(pairs)} }}" if pairs else "{}"
+    return repr(value[:100] if isinstance(value, str) else value)

@@ -50,7 +50,7 @@ def read(text: str) -> dict[str, Any]:
     if size > MAX_BYTES:
         raise TextError((1, 1), *TOO_LARGE)
     # tomllib's time grows with the square of a key's dots, and it nests as deep as Python's stack allows.
-    if any(line.count(".") > 64 for line in text.split("\n")) and (deep := _too_deep(text)):
+    if any(line.count(".") > 2 * MAX_NESTING for line in text.split("\n")) and (deep := _too_deep(text)):
         raise _nested(deep)
     try:
         data = tomllib.loads(text)
@@ -62,12 +62,30 @@ def read(text: str) -> dict[str, Any]:
         # An integer of more digits than Python converts.
         digits = re.search(r"[0-9_]{4300,}", text)
         raise TextError(_at(text, digits.start() if digits else 0), *_TOO_MANY_DIGITS) from None
-    for loc, value in _walk(data):
-        if isinstance(value, dict | list) and len(loc) > MAX_NESTING:
-            raise _nested(_too_deep(text))
-        if isinstance(value, int) and value.bit_length() > 64:  # nothing needs it, and Python will not print long ones
-            raise TextError(Places(text)[loc], *_TOO_MANY_DIGITS)
+    if _beyond_limits(data):
+        for loc, value in _walk(data):
+            if isinstance(value, dict | list) and len(loc) > MAX_NESTING:
+                raise _nested(_too_deep(text))
+            if isinstance(value, int) and value.bit_length() > 64:
+                raise TextError(Places(text)[loc], *_TOO_MANY_DIGITS)
     return data
+
+
+def _beyond_limits(data: dict[str, Any]) -> bool:
+    """Whether something nests too deeply, or is a number that nothing needs and Python will not print."""
+    level: list[Any] = [data]
+    for _ in range(MAX_NESTING + 1):
+        inner: list[Any] = []
+        for table in level:
+            for value in table.values() if isinstance(table, dict) else table:
+                if isinstance(value, dict | list):
+                    inner.append(value)
+                elif isinstance(value, int) and value.bit_length() > 64:
+                    return True
+        if not inner:
+            return False
+        level = inner
+    return True
 
 
 def _at(text: str, index: int) -> Place:
@@ -87,8 +105,74 @@ def _syntax(text: str, message: str) -> TextError:
     else:
         place = _at(text, len(text.rstrip("\n")))
         message = message.removesuffix(" (at end of document)") + " at the end of the file"
-    hint = "a text is written in quotes" if message.startswith("Invalid value") else ""
-    return TextError(place, f"not valid TOML: {message[:1].lower()}{message[1:]}", hint)
+    line = text.split("\n")[place[0] - 1].removesuffix("\r")
+    message, hint = _in_plain_words(message, line[: place[1] - 1], line[place[1] - 1 :])
+    return TextError(place, f"not valid TOML: {message}", hint)
+
+
+def _in_plain_words(message: str, before: str, after: str) -> tuple[str, str]:
+    """The standard library's message and what to do, by what stands before and after the place."""
+    token = re.match(r"[^\s,\]}#=]*", after)
+    word = token[0] if token else ""
+    if found := re.match(r"Cannot (?:declare|mutate immutable namespace) \((.*?),?\)(?: twice)?$", message):
+        name = ".".join(re.findall(r"'([^']*)'", found[1]))
+        return f"[{name}] is there already", "write it once, with all of its keys; several are written [[...]]"
+    if message == "Cannot overwrite a value":
+        return "the key in this line is there already", "write it once"
+    if message.startswith("Invalid value"):
+        if not word:
+            return "a value is missing", "write one here, or take the key out"
+        return f"{word[:40]!r} is no value", _instead(word)
+    if message.startswith("Expected newline or end of document after a statement"):
+        hint = "one key = value per line"
+        if re.search(r"\d$", before):
+            if re.match(r",\d", after):
+                hint = "decimals are written with a point"
+            elif re.match(r"\.(?!\d)", after):
+                hint = "digits stand on both sides of a point"
+            elif re.match(r"[A-Za-z%]", after):
+                hint = "numbers are written without units: seconds, dB, LU"
+        return "the line goes on after its end", hint
+    if (
+        message == "Invalid initial character for a key part"
+        and before.rstrip().endswith(",")
+        and after.startswith("}")
+    ):
+        return "a comma before the end of an inline table", "take it out"
+    hint = next((hint for start, hint in _HINTS.items() if message.startswith(start)), "")
+    return message[:1].lower() + message[1:], hint
+
+
+_HINTS = {
+    "Expected '=' after a key": "write key = value, or [table]",
+    "Expected ']' at the end": "write [table]; what is no letter, digit, - or _ is quoted",
+    "Expected ']]' at the end": "write [[table]]; what is no letter, digit, - or _ is quoted",
+    "Invalid statement": "write key = value, or [table]; what is no letter, digit, - or _ is quoted",
+    "Invalid initial character": "what is no letter, digit, - or _ is quoted",
+    "Unescaped '\\' in a string": "folders are separated by /",
+    "Invalid hex value": "folders are separated by /",
+    "Illegal character '\\n'": "close the quote, or use three for a text of several lines",
+    "Found invalid character": "take it out",
+    "Unclosed array": "a comma between its elements, a ] after the last",
+    "Unclosed inline table": "all on one line, a comma between its keys, a } after the last",
+    "Unterminated string": "close the quotes",
+    'Expected "\'"': "close the quote",
+    "Duplicate inline table key": "write it once",
+}
+"""By how the standard library's messages begin."""
+
+
+def _instead(word: str) -> str:
+    """What to write in place of something that is no value."""
+    if word.lower() in ("true", "false"):
+        return f"write {word.lower()}"
+    if word.lower() in ("yes", "on", "no", "off"):
+        return "write true or false"
+    if re.fullmatch(r"[+-]?\.\d+", word):
+        return f"write {word.replace('.', '0.')}"
+    if word.lower() in ("none", "null", "nil"):
+        return 'leave the key out; the state before and after the session is written "none"'
+    return f'a text is written in quotes: "{word}"' if re.fullmatch(r"[\w:./*-]{1,60}", word) else "texts are quoted"
 
 
 def _walk(data: object) -> Iterator[tuple[Loc, object]]:

@@ -1,0 +1,360 @@
+"""Playbacks: the single steps from start to end, without a word on when they are taken.
+
+Each playback stands at one of three places:
+
+    wanted ---- left, and fades ----> leaving ---- its fade ends ----> gone
+       ^  \\                            |
+       |   '--- left, and held ------> held ----- its time is up ---> leaving, or gone at its end
+       '------- wanted again: go on <---+---- (revive, when leaving)
+
+Gains are closed forms of the frame (`soundscape.gain.Envelope`), so they are known here without the mixer, and both
+know the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+from soundscape.clip import Clip
+from soundscape.cues import Fade, Play, Stop
+from soundscape.driver.chance import Chance, Pick
+from soundscape.driver.notes import Action, Notes
+from soundscape.gain import Envelope
+from soundscape.scene import MAIN, Rule, SceneModel
+from soundscape.scene.tables import Layer
+
+__all__ = ["SHORTEST_PICK_SECONDS", "Playback", "Playbacks"]
+
+FINISH_SECONDS = 5.0
+"""How long a sound that plays out may take before it is faded (T10)."""
+
+SHORTEST_PICK_SECONDS = 0.002
+"""How long a pick of a pool that plays on lasts at least, and how far due shots are apart. However short the clips and
+the gaps are, what there is to do for each bounds how many there may be."""
+
+HOLDS = ("min_play", "release", "pass_ends", "pick_ends")
+"""Timers of a held playback: it has played as long as it must; its time to play out is up; its loop's last pass, or its
+pool's last pick, is over."""
+
+
+class Playback(NamedTuple):
+    """A playback as the driver knows it."""
+
+    number: int
+    key: str
+    layer: Layer  # of the committed state; once left, of the state left
+    place: Literal["wanted", "held", "leaving"]
+    envelope: Envelope
+    own_fade: bool  # the envelope's duration is the sound's own, not a transition's
+    began: int  # the playback's first frame
+    pick: Pick | None  # None: silence was drawn
+    pick_at: int  # the frame at which the pick's first frame sounded, or would have
+    chained: bool  # pick follows pick
+
+    @property
+    def loops(self) -> bool:
+        return self.layer.kind == "loop"
+
+    @property
+    def source(self) -> str:
+        assert self.pick is not None, "silence has no source"
+        return self.pick.entry.source
+
+
+class Playbacks:
+    """The playbacks of one run of a scene.
+
+    Args:
+        scene: a scene without flaws.
+        clips: clips by source; asked for lengths only, and only where a decision needs one.
+        chance: draws.
+        notes: where cues, log entries and timers go.
+    """
+
+    def __init__(self, scene: SceneModel, clips: Mapping[str, Clip], chance: Chance, notes: Notes) -> None:
+        self._scene = scene
+        self._clips = clips
+        self._chance = chance
+        self._notes = notes
+        self.playing: dict[int, Playback] = {}
+        self.fell_silent: dict[str, tuple[Pick, int]] = {}
+        """By key, the pick of a loop that was the last to sound, and the position in its clip that it had come to."""
+
+    # --- what sets in ---------------------------------------------------------------------------------------------
+
+    def start(self, key: str, layer: Layer, fade_in: float, elapsed: int) -> None:
+        """Starts a loop.
+
+        Args:
+            key: the layer's.
+            layer: what is wanted.
+            fade_in: seconds, where the sound has none of its own.
+            elapsed: frames since the first event.
+        """
+        pool = self._scene.pool(layer)
+        chained = sum(entry.probability > 0 for entry in pool.entries) > 1
+        resumed = self._resumed(key, chained=chained) if layer.start == "resume" else None
+        offset = 0
+        pick: Pick | None
+        if resumed is not None:
+            # What goes on began earlier: nothing is taken from the pool for it.
+            pick, offset = resumed
+            if self._chance.silence(key, pool):
+                pick = None
+        else:
+            pick = self._chance.pick(key, pool, silence=True)
+            if pick is not None and layer.start in ("random", "elapsed"):
+                offset = self._offset(key, layer, self._clips[pick.entry.source], elapsed, chained=chained)
+        frame = self._notes.frame
+        own = self._own_fade(layer, pick, "fade_in")
+        seconds = fade_in if own is None else own
+        # Only a clip's own beginning may set in at full level; anything else would click.
+        duration = 0 if seconds == 0 and offset == 0 else self.fade_frames(seconds)
+        envelope = Envelope(frame, duration, 0.0, layer.gain)
+        number, owned = self._notes.number(), own is not None
+        playback = self._put(
+            Playback(number, key, layer, "wanted", envelope, owned, frame, pick, frame - offset, chained)
+        )
+        if pick is None:
+            return
+        self._play(playback, offset=offset)
+        self._notes.log("start", key, 0.0, layer.gain, duration, playback.source)
+
+    def _resumed(self, key: str, *, chained: bool) -> tuple[Pick, int] | None:
+        """What a key sounded last, and the clip's frame with which it goes on; None where nothing would follow."""
+        if key not in self.fell_silent:
+            return None
+        pick, position = self.fell_silent[key]
+        clip = self._clips[pick.entry.source]
+        if not chained:
+            return pick, clip.wrapped(position)
+        return (pick, position) if position < clip.length else None
+
+    def _offset(self, key: str, layer: Layer, clip: Clip, elapsed: int, *, chained: bool) -> int:
+        """The clip's frame that a loop begins with (T5). What leads in to a loop is heard where it begins there."""
+        if layer.start == "elapsed":
+            return elapsed % clip.length if chained else clip.wrapped(elapsed)
+        u = self._chance.number(key, "start")
+        return int(u * clip.length) if chained else clip.wrapped(clip.end + int(u * clip.period))
+
+    def shoot(self, key: str, layer: Layer, pick: Pick) -> int:
+        """Plays a shot: at full level, but for a fade-in of its own.
+
+        Returns:
+            The frames it lasts.
+        """
+        frame = self._notes.frame
+        own = self._own_fade(layer, pick, "fade_in")
+        envelope = Envelope(frame, self.fade_frames(own) if own else 0, 0.0 if own else layer.gain, layer.gain)
+        number = self._notes.number()
+        playback = self._put(
+            Playback(number, key, layer, "wanted", envelope, bool(own), frame, pick, frame, chained=False)
+        )
+        self._play(playback, offset=0)
+        end = self._natural_end(playback)
+        self._notes.set_timer(number, "gone", end)
+        self._notes.log("shot", key, envelope.at(frame), layer.gain, envelope.duration, playback.source)
+        return end - frame
+
+    # --- what goes on ---------------------------------------------------------------------------------------------
+
+    def go_on(self, playback: Playback, layer: Layer, rule: Rule) -> None:
+        """A playback that is wanted, and was, or is again."""
+        if playback.layer is layer and playback.place == "wanted":
+            self._turn(playback, rule)
+            return
+        old = playback
+        playback = self._put(playback._replace(layer=layer, place="wanted"))
+        if playback.pick is None:
+            return
+        target, envelope = layer.gain, playback.envelope
+        if old.place == "leaving":
+            own = self._own_fade(layer, playback.pick, "fade_in")
+            self._fade(playback, target, rule.fade_in if own is None else own, "revive", own=own is not None)
+            return
+        if old.place == "held":
+            self._unhold(playback)
+        if envelope.g1 != target:
+            rises = target > envelope.at(self._notes.frame)
+            self._fade(playback, target, rule.fade_in if rises else rule.fade_out, "level")
+        elif old.place == "wanted":
+            self._turn(playback, rule)
+
+    def _turn(self, playback: Playback, rule: Rule) -> None:
+        """A playback in mid-fade whose target stays goes on by the new transition's clock (T1)."""
+        envelope, frame = playback.envelope, self._notes.frame
+        if not envelope.moving(frame) or playback.pick is None:
+            return
+        rises = envelope.g1 > envelope.at(frame)
+        seconds = rule.fade_in if rises else rule.fade_out
+        if playback.own_fade:
+            if not rule.urgent or envelope.end - frame <= self.fade_frames(rule.fade_out):
+                return
+            seconds = rule.fade_out
+        self._fade(playback, envelope.g1, seconds, "release" if playback.place == "leaving" else "level")
+
+    # --- what goes ------------------------------------------------------------------------------------------------
+
+    def leave(self, playback: Playback, rule: Rule, *, at_once: bool) -> None:
+        """A playback that is not wanted. At once: nothing holds it."""
+        if playback.pick is None:
+            self.drop(playback)
+        elif playback.place == "leaving":
+            self._turn(playback, rule)
+        elif at_once:
+            self.release(playback, rule)
+        elif playback.place == "wanted":
+            owed = self._notes.frames(playback.layer.min_play or 0.0) - (self._notes.frame - playback.began)
+            if owed > 0:
+                self._hold(playback, "min_play", owed)
+            else:
+                self.go_out(playback, rule)
+
+    def go_out(self, playback: Playback, rule: Rule) -> None:
+        """A playback that has played as long as it must goes: it plays out, for a bounded time, and fades (T10)."""
+        if not playback.layer.finishes:
+            self.release(playback, rule)
+            return
+        position = self._notes.frame - playback.pick_at
+        clip, bound = self._clips[playback.source], self._notes.frames(FINISH_SECONDS)
+        self._notes.drop_timer(playback.number, "next_pick")
+        if playback.loops and not playback.chained:
+            # Where one pass meets the next a loop does not die away: the end of it would be a click.
+            what, left, declick = "pass_ends", clip.pass_end(position) - position, self.fade_frames(0.0)
+        else:
+            what, left, declick = "pick_ends" if playback.loops else "", clip.length - position, 0
+        if left > bound:
+            what, left, declick = "release", bound, 0
+        self._hold(playback, what, left, declick)
+
+    def _hold(self, playback: Playback, what: str, frames: int, declick: int = 0) -> None:
+        if what:
+            self._notes.set_timer(playback.number, what, self._notes.frame + max(0, frames - declick))
+        playback = self._put(playback._replace(place="held"))
+        gain = playback.envelope.at(self._notes.frame)
+        self._notes.log("hold", playback.key, gain, gain, frames, playback.source)
+
+    def _unhold(self, playback: Playback) -> None:
+        self._notes.drop_timer(playback.number, *HOLDS)
+        if playback.chained and (playback.number, "next_pick") not in self._notes.timers:
+            self._time_next_pick(playback)
+        gain = playback.envelope.at(self._notes.frame)
+        self._notes.log("cancel", playback.key, gain, gain, clip=playback.source)
+
+    def release(self, playback: Playback, rule: Rule) -> None:
+        """A playback fades out and is over."""
+        own = self._own_fade(playback.layer, playback.pick, "fade_out")
+        if own is not None and rule.urgent and own > rule.fade_out:
+            own = None  # capped, it is the transition's from the first frame on
+        seconds = rule.fade_out if own is None else own
+        self._fade(playback._replace(place="leaving"), 0.0, seconds, "release", own=own is not None)
+
+    def cut(self) -> None:
+        """Everything fades out as quickly as it can without a click."""
+        for playback in list(self.playing.values()):
+            if playback.pick is None:
+                self.drop(playback)
+            else:
+                self._fade(playback._replace(place="leaving"), 0.0, 0.0, "release")
+
+    def drop(self, playback: Playback) -> None:
+        """A playback is over."""
+        del self.playing[playback.number]
+        self._notes.drop_timer(playback.number, "gone", "next_pick", *HOLDS)
+        if playback.pick is None:
+            return
+        if playback.loops:
+            self.fell_silent[playback.key] = (playback.pick, self._notes.frame - playback.pick_at)
+        self._notes.cues.append(Stop(self._notes.frame, playback.number))
+
+    def due(self, number: int, what: str, rule: Rule) -> None:
+        """Does what a playback's timer was set for.
+
+        Args:
+            number: the playback's.
+            what: `gone`, `next_pick`, or one of `HOLDS`.
+            rule: of the last committed transition.
+        """
+        playback = self.playing[number]
+        if what == "next_pick":
+            self._next_pick(playback)
+        elif what == "min_play":
+            self.go_out(playback, rule)
+        elif what == "release":
+            self.release(playback, rule)
+        elif what == "pass_ends":
+            self._fade(playback._replace(place="leaving"), 0.0, 0.0, "release")
+        else:
+            self.drop(playback)
+
+    # --- parts of steps -------------------------------------------------------------------------------------------
+
+    def _fade(self, playback: Playback, target: float, seconds: float, action: Action, *, own: bool = False) -> None:
+        frame, duration = self._notes.frame, self.fade_frames(seconds)
+        before = playback.envelope.at(frame)
+        envelope = playback.envelope.towards(target, frame, duration)
+        playback = self._put(playback._replace(envelope=envelope, own_fade=own))
+        self._notes.cues.append(Fade(frame, playback.number, target, duration))
+        self._notes.log(action, playback.key, before, target, duration, playback.source)
+        if playback.chained and (playback.number, "next_pick") not in self._notes.timers:
+            self._time_next_pick(playback)  # it was playing out; a fade spans the picks
+        if playback.place == "leaving":
+            end = envelope.end if playback.loops else min(envelope.end, self._natural_end(playback))
+            self._notes.set_timer(playback.number, "gone", end)
+            self._notes.drop_timer(playback.number, *HOLDS)
+        elif playback.loops:
+            self._notes.drop_timer(playback.number, "gone")
+
+    def _next_pick(self, playback: Playback) -> None:
+        """The next pick of a loop that is a pool crosses in over the end of the last one (T11)."""
+        left = max(0, self._natural_end(playback) - self._notes.frame)
+        pick = self._chance.pick(playback.key, self._scene.pool(playback.layer), silence=False)
+        playback = self._put(playback._replace(pick=pick, pick_at=self._notes.frame))
+        self._play(playback, offset=0, crossfade=left)
+
+    def _play(self, playback: Playback, *, offset: int, crossfade: int = 0) -> None:
+        pick, layer = playback.pick, playback.layer
+        assert pick is not None
+        self._notes.cues.append(
+            Play(
+                at=self._notes.frame,
+                playback=playback.number,
+                source=pick.entry.source,
+                offset=offset,
+                loop=playback.loops and not playback.chained,
+                gain=pick.gain,
+                bus=layer.bus or MAIN,
+                lufs=self._scene.level_lufs(layer),
+                envelope=playback.envelope,
+                crossfade=crossfade,
+            )
+        )
+        if playback.chained:
+            self._time_next_pick(playback)
+
+    def _time_next_pick(self, playback: Playback) -> None:
+        """The picks cross over a quarter of the shorter of the two at most: it is to be heard as well."""
+        following = self._chance.foreseen(playback.key, self._scene.pool(playback.layer))
+        length = min(self._clips[source].length for source in (playback.source, following.entry.source))
+        crossfade = min(self.fade_frames(self._scene.defaults.crossfade), length // 4)
+        earliest = self._notes.frame + self._notes.frames(SHORTEST_PICK_SECONDS)
+        self._notes.set_timer(playback.number, "next_pick", max(earliest, self._natural_end(playback) - crossfade))
+
+    def _put(self, playback: Playback) -> Playback:
+        self.playing[playback.number] = playback
+        return playback
+
+    def _natural_end(self, playback: Playback) -> int:
+        """The frame at which the pick's clip is over."""
+        return playback.pick_at + self._clips[playback.source].length
+
+    @staticmethod
+    def _own_fade(layer: Layer, pick: Pick | None, which: Literal["fade_in", "fade_out"]) -> float | None:
+        """The layer's own fade, else the pick's, else none."""
+        own: float | None = getattr(layer, which)
+        return own if own is not None or pick is None else getattr(pick.entry, which)
+
+    def fade_frames(self, seconds: float) -> int:
+        """Frames of a fade: no shorter than the declick."""
+        return self._notes.frames(max(seconds, self._scene.defaults.declick))

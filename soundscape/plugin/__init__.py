@@ -1,0 +1,377 @@
+"""`Soundscape`: a session's facts to the engine, the engine's sound to an output.
+
+Nothing here decides what sounds. Handlers of session events are synchronous and never raise: an error in one could end
+the call. They post a fact and return; the output's own thread or task does the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+from collections.abc import Callable
+from typing import Any, Literal, Protocol, Self, TypeVar
+
+from livekit import rtc
+from livekit.agents import AgentSession
+
+from soundscape.engine import Engine, Fact, FactKind
+from soundscape.exceptions import OutputError, UsageError
+from soundscape.library import SceneClips
+from soundscape.loader import Scene, find_scene
+from soundscape.outputs import Output
+from soundscape.plugin.host import output_of
+from soundscape.recording import Recorder, RecorderRun
+from soundscape.scene import STATE_NAME
+
+__all__ = ["Soundscape", "use"]
+
+logger = logging.getLogger("soundscape")
+
+CLOSE_SECONDS = 10.0
+"""How long the close waits for the last fade, at most."""
+
+DECLICK_SECONDS = 0.2
+"""How long it goes on after that, at most, to end without a click: time for an output to take another block or two."""
+
+GRACE_SECONDS = 5.0
+"""How long an output may take beyond all that before it is left to itself."""
+
+
+class Soundscape:
+    """A background that follows one session.
+
+    Everything is checked and every clip is loaded before the constructor returns: afterwards nothing can fail for a
+    reason that was in the file.
+
+    Args:
+        scene: the scene.
+        seed: of every draw; the scene's unless given. Without either one is drawn and logged, so that a call can be
+            replayed.
+        output: where the sound goes; the session's room, or in console mode the speakers, unless given.
+        sample_rate: frames per second.
+        allow_outside: whether sources may leave the scene's folder.
+        on_error: what a source that cannot be loaded is: `raise` an error, or `skip` it with a warning.
+        record: a file to record the session to, for `soundscape.testing.replay` (`soundscape.recording`): states, names
+            of tools, and times; nothing that was said. One for each call: what is there is replaced. A session that is
+            started again goes on in `NAME-2.jsonl` beside it.
+
+    Raises:
+        SceneError: with all that is wrong in the scene and its sounds.
+        OutputError: `record` cannot be written.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        *,
+        seed: int | None = None,
+        output: Output | None = None,
+        sample_rate: int = 48_000,
+        allow_outside: bool = False,
+        on_error: Literal["raise", "skip"] = "raise",
+        record: str | os.PathLike[str] | None = None,
+    ) -> None:
+        _check_options(seed, output, sample_rate, on_error)
+        clips = SceneClips(scene.checked(), sample_rate=sample_rate, allow_outside=allow_outside)
+        clips.load_all(skip_errors=on_error == "skip")
+        self.scene = scene
+        self.seed = next((s for s in (seed, scene.seed) if s is not None), random.SystemRandom().getrandbits(32))
+        self.clips = clips
+        self._sample_rate = sample_rate
+        self._recorder = (
+            None if record is None else Recorder(record, scene=scene.name, seed=self.seed, sample_rate=sample_rate)
+        )
+        self._given_output = output
+        self._given_started = False
+        self._session: AgentSession[Any] | None = None
+        self._handlers: list[tuple[Any, Callable[[Any], None]]] = []
+        self._tools: dict[str, str] = {}
+        self._facts: dict[FactKind, str | None] = {}
+        self._said: set[str] = set()
+        self._closed = False
+        self._run = self._new_run()
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        seed: int | None = None,
+        allow_outside: bool = False,
+        **options: Any,
+    ) -> Self:
+        """A soundscape from a scene file, or from the name of a scene that ships.
+
+        Args:
+            path: the file; `office` for the scene of that name that ships.
+            seed: as for the class.
+            allow_outside: as for the class.
+            options: the other arguments of the class.
+
+        Raises:
+            SceneError: with all that is wrong in the file and its sounds.
+        """
+        return cls(Scene.from_file(find_scene(path)), seed=seed, allow_outside=allow_outside, **options)
+
+    def _new_run(self) -> _Run:
+        return _Run(Engine(self.scene, self.clips, seed=self.seed, sample_rate=self._sample_rate))
+
+    @property
+    def engine(self) -> Engine:
+        """What plays the scene: its log, and the facts that a replay needs."""
+        return self._run.engine
+
+    @property
+    def state(self) -> str:
+        """The committed state."""
+        return self.engine.state
+
+    @property
+    def publication(self) -> rtc.LocalTrackPublication | None:
+        """The published track, in a room."""
+        return getattr(self._run.output, "publication", None)
+
+    def set_state(self, state: str | None) -> None:
+        """Sets the application's own state, which comes before what the session says, or with None clears it.
+
+        Raises:
+            UsageError: it cannot be a state's name.
+        """
+        if state is not None and (not STATE_NAME.fullmatch(state) or state in ("none", "close")):
+            raise UsageError(f"{state!r} is not a state's name: lower-case letters, digits and _, a letter first")
+        self._post(Fact("app", state))
+
+    # --- the session ----------------------------------------------------------------------------------------------
+
+    def attach(self, session: AgentSession[Any]) -> Self:
+        """Follows a session from now on, started or not, until it closes. Twice, nothing more happens.
+
+        Raises:
+            UsageError: it follows another session already, was closed, or the session runs without a room and no
+                output was given.
+        """
+        if self._closed:
+            raise UsageError("this Soundscape was closed; make another one")
+        if self._session is session:
+            return self
+        if self._session is not None:
+            raise UsageError("one Soundscape follows one session; make another one for another session")
+        started = session.agent_state != "initializing"
+        if started and self._given_output is None:
+            output_of(session)
+        self._session = session
+        self._on("agent_state_changed", self._agent_state_changed)
+        self._on("user_state_changed", self._user_state_changed)
+        self._on("tool_execution_updated", self._tool_execution_updated)
+        self._on("close", self._session_closed)
+        logger.info(
+            "scene %r follows the session", self.scene.name, extra={"scene": self.scene.name, "seed": self.seed}
+        )
+        self._post(Fact("user", session.user_state))
+        self._post(Fact("agent", session.agent_state))
+        if started or self._given_output is not None:
+            self._start()
+        return self
+
+    def _on(self, event: Any, handler: Callable[[Any], None]) -> None:
+        def guarded(ev: Any) -> None:
+            try:
+                handler(ev)
+            except Exception:
+                # What was said may be in the event: it is not logged.
+                logger.exception("the background could not take %r", event)
+
+        assert self._session is not None
+        self._handlers.append((event, guarded))
+        self._session.on(event, guarded)
+
+    def _agent_state_changed(self, ev: Any) -> None:
+        if self._run.closing is not None:
+            # A session that is started again gets its background again.
+            self._run = self._new_run()
+            self._tools.clear()
+            self._facts["tool"] = None
+        self._post(Fact("agent", ev.new_state))
+        self._start()
+
+    def _user_state_changed(self, ev: Any) -> None:
+        self._post(Fact("user", ev.new_state))
+
+    def _tool_execution_updated(self, ev: Any) -> None:
+        update = ev.update
+        if update.type == "tool_call_ended":
+            self._tools.pop(update.call_id, None)
+        elif update.type == "tool_call_started":
+            self._tools[update.function_call.call_id] = update.function_call.name
+        self._post(Fact("tool", next(iter(self._tools.values()), None)))
+
+    def _session_closed(self, _: Any) -> None:
+        self._begin_close(self._run)
+
+    def _post(self, fact: Fact) -> None:
+        """Keeps a fact, and tells the engine once there is an output that pulls from it."""
+        self._facts[fact.kind] = fact.value
+        run = self._run
+        if run.posting and run.closing is None:
+            run.engine.post(fact)
+            self._changed(run)
+
+    def _changed(self, run: _Run) -> None:
+        if run.output is not None:
+            try:
+                run.output.changed()
+            except Exception:
+                self._say_once("the background's output could not be told of a change", trace=True)
+
+    def _say_once(self, message: str, *, trace: bool = False) -> None:
+        if message not in self._said:
+            self._said.add(message)
+            logger.error(message, exc_info=trace)
+
+    # --- the output -----------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        run = self._run
+        if run.starting is None and run.closing is None:
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:
+                return  # attached before the loop runs; the first state starts it
+            run.starting = loop.create_task(self._start_output(run), name="soundscape-start")
+
+    async def _start_output(self, run: _Run) -> None:
+        """Starts the output. Whatever goes wrong, the call goes on without a background; the next change of state
+        tries again."""
+        assert self._session is not None
+        try:
+            if self._given_started:
+                raise UsageError(
+                    "the output it was given ended with the session's first run; give it none, or a new one"
+                )
+            output = self._given_output or output_of(self._session)
+            for kind in sorted(self._facts, key=lambda kind: kind == "agent"):
+                run.engine.post(Fact(kind, self._facts[kind]))
+            run.posting = True
+            await output.start(run.engine)
+        except Exception as error:
+            known = isinstance(error, OutputError | UsageError)
+            self._say_once(f"no background in this session{f': {error}' if known else ''}", trace=not known)
+            run.posting, run.starting = False, None
+            run.engine = self._new_run().engine
+            return
+        self._given_started = self._given_output is not None
+        run.output = output
+        run.recording = self._recorder.follow(run.engine) if self._recorder else None
+        if run.ended:
+            await self._let_go(run)
+
+    # --- the close ------------------------------------------------------------------------------------------------
+
+    def _begin_close(self, run: _Run) -> None:
+        if run.closing is None:
+            run.engine.post(Fact("close"))
+            self._changed(run)
+            run.closing = asyncio.get_running_loop().create_task(self._close(run), name="soundscape-close")
+            run.closing.add_done_callback(_retrieve)
+
+    async def _close(self, run: _Run) -> None:
+        in_time = False
+        try:
+            if run.starting is not None:
+                await asyncio.wait([run.starting], timeout=CLOSE_SECONDS)
+            in_time = True
+        finally:
+            run.ended = True
+            if run.starting is not None:
+                run.starting.cancel()
+            if run.output is not None:
+                await self._let_go(run, CLOSE_SECONDS if in_time else 0.0)
+
+    async def _let_go(self, run: _Run, seconds: float = 0.0) -> None:
+        """Closes the output when the scene has faded out, or after some seconds by a declick."""
+        assert run.output is not None
+        # A task of its own: who gives up waiting shall not stop the sound dead.
+        closing = asyncio.ensure_future(run.output.aclose(timeout=seconds + DECLICK_SECONDS))
+        try:
+            await asyncio.wait([closing], timeout=seconds)
+        finally:
+            if not closing.done():
+                run.engine.post(Fact("cut"))
+                self._changed(run)
+                await asyncio.wait([closing], timeout=GRACE_SECONDS)
+            if not closing.done():
+                closing.cancel()
+                self._say_once("the background's output does not close; it is left to itself")
+            elif not closing.cancelled() and closing.exception() is not None:
+                self._say_once(f"the background's output did not close in order: {closing.exception()!r}")
+            if run.recording is not None:
+                await run.recording.aclose()
+
+    async def aclose(self) -> None:
+        """Fades out and lets go of everything; the end of the session does the same. Twice, nothing more happens.
+
+        It waits for the fade, 10 s at most; cancelled, it declicks and lets go in the background.
+        """
+        run = self._run
+        self._closed = True
+        for event, handler in self._handlers:
+            assert self._session is not None
+            self._session.off(event, handler)
+        self._handlers.clear()
+        self._begin_close(run)
+        assert run.closing is not None
+        try:
+            if not run.closing.done():
+                await asyncio.wait([run.closing])
+        except asyncio.CancelledError:
+            run.closing.cancel()
+            raise
+
+
+class _Run:
+    """One run of a session: from attaching, or from its being started again, to its close."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.output: Output | None = None
+        self.recording: RecorderRun | None = None
+        self.posting = False  # facts go to the engine: an output pulls from it, or is about to
+        self.starting: asyncio.Task[None] | None = None
+        self.closing: asyncio.Task[None] | None = None
+        self.ended = False
+
+
+def _check_options(seed: object, output: object, sample_rate: object, on_error: object) -> None:
+    """What a type checker would say, for those without one, before anything sounds."""
+    if on_error not in ("raise", "skip"):
+        raise UsageError(f"on_error must be 'raise' or 'skip', not {on_error!r}")
+    if seed is not None and not (type(seed) is int and seed.bit_length() <= 64):
+        raise UsageError("a seed is a whole number of 64 bits at most")
+    if output is not None and (isinstance(output, type) or not isinstance(output, Output)):
+        raise UsageError(f"{output!r} is no output: an output has start, changed and aclose")
+    if type(sample_rate) is not int or not 8_000 <= sample_rate <= 192_000:
+        raise UsageError(f"a sample rate is a whole number from 8,000 to 192,000, not {sample_rate!r}")
+
+
+def _retrieve(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        task.exception()
+
+
+class _Attachable(Protocol):
+    def attach(self, session: AgentSession[Any]) -> Any: ...
+
+
+_P = TypeVar("_P", bound=_Attachable)
+
+
+def use(session: AgentSession[Any], plugin: _P) -> _P:
+    """Attaches a plugin to a session and returns it: `session.use(plugin)` for those who type-check."""
+    plugin.attach(session)
+    return plugin
+
+
+if not hasattr(AgentSession, "use"):
+    AgentSession.use = use  # type: ignore[attr-defined]

@@ -1,0 +1,54 @@
+"""What the host is asked for, and what it is told of this package."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from livekit.agents import AgentSession, Plugin
+
+from soundscape.exceptions import UsageError
+from soundscape.outputs import Output
+
+__all__ = ["output_of"]
+
+
+def output_of(session: AgentSession[Any]) -> Output:
+    """The output that a session has by itself: in console mode the speakers, else its room.
+
+    Raises:
+        UsageError: it has neither.
+    """
+    # Both need more than the plugin itself: PortAudio, an audio source.
+    from livekit.agents.cli import AgentsConsole
+
+    console = AgentsConsole.get_instance()
+    if console.enabled and console.io_acquired and console.io_session is session:
+        from soundscape.outputs.speakers import SpeakersOutput
+
+        return SpeakersOutput()
+    from soundscape.outputs.room import RoomOutput
+
+    try:
+        return RoomOutput(session.room_io.room)
+    except RuntimeError:
+        raise UsageError(
+            "the session runs without a room: start it with room=..., or give the Soundscape an output"
+        ) from None
+
+
+class _LiveKitPlugin(Plugin):
+    """Makes the package known to the host's command line."""
+
+    def __init__(self) -> None:
+        try:
+            number = version("livekit-plugins-soundscape")
+        except PackageNotFoundError:  # run from a folder, not installed
+            number = "0"
+        super().__init__("soundscape", number, "soundscape.plugin", logging.getLogger("soundscape"))
+
+
+if threading.current_thread() is threading.main_thread():  # the host refuses any other
+    Plugin.register_plugin(_LiveKitPlugin())

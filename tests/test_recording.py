@@ -1,0 +1,366 @@
+"""Recordings of calls: what is in them, that they play back exactly, and that writing one harms nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from livekit.agents import AgentSession
+
+from soundscape import Fact, FileOutput, MemoryOutput, OutputError, Scene, Soundscape, UsageError
+from soundscape.demo.conversation import Timing, Turn, converse
+from soundscape.demo.scripted import Completion, ToolCall
+from soundscape.engine import Engine
+from soundscape.library import SceneClips
+from soundscape.library.decode import decode
+from soundscape.outputs import to_int16
+from soundscape.outputs.file import write_audio
+from soundscape.recording import Recorder, RecorderRun, read_recording
+from soundscape.testing import replay
+
+SCENE = """
+name = "tones"
+
+[defaults]
+crossfade = 0.05
+
+[base]
+key = "bed"
+source = "bed.wav"
+start = "random"
+
+[states.thinking]
+key = "think"
+pool = [{ source = "one.wav", probability = 0.5 }, { source = "two.wav", probability = 0.5 }]
+after = 0.1
+min_play = 0.3
+
+[states.tool]
+kind = "scatter"
+source = "one.wav"
+interval = [0.05, 0.2]
+
+[[transitions]]
+to = "listening"
+settle = 0.03
+
+[[ducks]]
+while = "agent_speaking"
+by_db = -6
+"""
+"""Something of everything that chance and time have a say in, loud enough together for the ceiling."""
+
+
+@pytest.fixture
+def tones(tmp_path: Path) -> Path:
+    for name, hertz, seconds in (("bed", 300.0, 1.0), ("one", 900.0, 0.21), ("two", 2_000.0, 0.17)):
+        tone = 0.8 * np.sin(2 * np.pi * hertz * np.arange(int(48_000 * seconds)) / 48_000)
+        write_audio(tmp_path / f"{name}.wav", [tone.astype(np.float32)[:, np.newaxis]], 48_000)
+    scene = tmp_path / "scene.toml"
+    scene.write_text(SCENE)
+    return scene
+
+
+async def talk(session: AgentSession[None], *, tool: bool = False) -> None:
+    """A conversation of a second, or of four with a tool: listening, thinking, the tool, speaking."""
+    timing = Timing(pause=0.1, caller=0.05, tool=0.9, voice=0.02, tail=0.1)
+    turns = [Turn("Hello.", (Completion("Yes.", think=0.4),))]
+    if tool:
+        call = ToolCall("look_up_order", {"order_number": "4713"})
+        turns.append(
+            Turn("Where is my lamp?", (Completion("Wait.", think=0.4, call=call), Completion("Here.", think=0.2)))
+        )
+    await converse(session, timing=timing, turns=turns)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "soundscape"]
+
+
+# --- a call and its recording -------------------------------------------------------------------------------------
+
+
+async def test_a_recorded_session_replays_exactly(tones: Path, tmp_path: Path) -> None:
+    """The same log, entry for entry, and the same sound, frame for frame, from the file alone, and as long. Nothing
+    that was said is in it."""
+    session: AgentSession[None] = AgentSession()
+    calls: list[tuple[str | Path, Path, Soundscape, MemoryOutput]] = []
+    for scene in (tones, "office"):
+        path, output = tmp_path / f"{Path(scene).stem}.jsonl", MemoryOutput()
+        background = Soundscape.from_file(scene, seed=11, output=output, record=path).attach(session)
+        calls.append((scene, path, background, output))
+    await talk(session, tool=True)
+    for scene, path, background, output in calls:
+        await background.aclose()
+        take = replay(scene, path)
+        assert take.log == background.engine.log
+        assert list(take.facts) == background.engine.facts
+        assert (take.seed, take.sample_rate) == (11, 48_000)
+        np.testing.assert_array_equal(take.audio(), output.samples)
+    _, path, background, _ = calls[0]
+    assert {entry.action for entry in background.engine.log} >= {"commit", "settle", "arm", "start", "shot", "release"}
+
+    head, *rest = lines(path)
+    assert head == {"soundscape": 1, "scene": "tones", "seed": 11, "sample_rate": 48_000}
+    assert {tuple(line) for line in rest} == {("at", kind) for kind in ("agent", "user", "tool", "close", "end")}
+    values = {value for line in rest for value in line.values() if isinstance(value, str)}
+    assert values == {"initializing", "listening", "thinking", "speaking", "look_up_order"}
+
+
+async def test_a_session_recorded_into_a_file_at_another_rate_replays_exactly(tones: Path, tmp_path: Path) -> None:
+    path, sound = tmp_path / "call.jsonl", tmp_path / "call.flac"
+    background = Soundscape.from_file(tones, output=FileOutput(sound), sample_rate=44_100, record=str(path))
+    session: AgentSession[None] = AgentSession()
+    background.attach(session)
+    await talk(session)
+    await background.aclose()
+    take = replay(tones, str(path))
+    assert take.log == background.engine.log
+    with sound.open("rb") as file:
+        heard = decode(file, sound.name, 44_100)
+    np.testing.assert_array_equal(to_int16(take.audio()[:, 0]), np.round(heard * 32_768).astype(np.int16))
+
+
+async def test_lines_are_there_while_the_call_goes_on(tones: Path, tmp_path: Path) -> None:
+    path = tmp_path / "call.jsonl"
+    background = Soundscape.from_file(tones, output=MemoryOutput(), record=path).attach(AgentSession())
+    background.set_state("on_hold")
+    async with asyncio.timeout(5):
+        while len(read_recording(path).facts) < 3:
+            await asyncio.sleep(0.01)
+    recording = read_recording(path)
+    assert Fact("app", "on_hold") in [fact for _, fact in recording.facts]
+    assert recording.seconds is None
+    await background.aclose()
+    assert read_recording(path).seconds is not None
+
+
+async def test_a_session_that_is_started_again_has_a_recording_for_each_run(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("soundscape.plugin.output_of", lambda _: MemoryOutput())  # there is no room without a server
+    path = tmp_path / "call.jsonl"
+    session: AgentSession[None] = AgentSession()
+    background = Soundscape.from_file(tones, record=path).attach(session)
+    logs = []
+    for _ in range(2):
+        await talk(session)
+        logs.append(background.engine.log)
+    await background.aclose()
+    assert sorted(name for name in os.listdir(tmp_path) if name.endswith(".jsonl")) == ["call-2.jsonl", "call.jsonl"]
+    assert [replay(tones, tmp_path / name).log for name in ("call.jsonl", "call-2.jsonl")] == logs
+
+
+def test_a_crash_of_the_process_leaves_all_but_the_last_moment(tones: Path, tmp_path: Path) -> None:
+    script = f"""
+import asyncio, os
+from livekit.agents import AgentSession
+from soundscape import MemoryOutput, Soundscape
+
+async def main():
+    background = Soundscape.from_file({str(tones)!r}, output=MemoryOutput(), record={str(tmp_path / "c.jsonl")!r})
+    background.attach(AgentSession())
+    background.set_state("thinking")
+    await asyncio.sleep(0.5)
+    os.kill(os.getpid(), 9)
+
+asyncio.run(main())
+"""
+    ended = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parent.parent, timeout=60)
+    assert ended.returncode == -9
+    recording = read_recording(tmp_path / "c.jsonl")
+    assert Fact("app", "thinking") in [fact for _, fact in recording.facts]
+    take = replay(tones, tmp_path / "c.jsonl")
+    assert take.frames == round((recording.facts[-1][0] + 5) * 48_000)
+    assert take.state(at=4) == "thinking"
+
+
+# --- what can go wrong while writing ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [".", "no/such/folder/call.jsonl", "a\0b"])
+def test_a_file_that_cannot_be_written_is_said_at_once(name: str, tones: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot be written"):
+        Soundscape.from_file(tones, record=tmp_path / name)
+
+
+def test_nothing_but_a_file_is_written_to(tones: Path, tmp_path: Path) -> None:
+    """A pipe that nobody reads would wait for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OutputError, match="pipe: cannot be written: not a regular file"):
+        Soundscape.from_file(tones, record=tmp_path / "pipe")
+    with pytest.raises(UsageError, match="record must be a path, not 7"):
+        Soundscape.from_file(tones, record=7)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+async def test_a_full_disk_ends_the_recording_and_not_the_call(
+    tones: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, output = tmp_path / "call.jsonl", MemoryOutput()
+    background = Soundscape.from_file(tones, output=output, record=path)
+    path.unlink()
+    path.symlink_to("/dev/full")
+    session: AgentSession[None] = AgentSession()
+    background.attach(session)
+    with caplog.at_level(logging.WARNING, "soundscape"):
+        await talk(session)
+        await background.aclose()
+    assert background.engine.finished
+    assert output.samples.any()
+    assert said(caplog) == [f"{path}: the recording ends here, the call goes on: No space left on device"]
+
+
+async def test_a_session_that_never_starts_leaves_an_empty_recording(tones: Path, tmp_path: Path) -> None:
+    path = tmp_path / "call.jsonl"
+    background = Soundscape.from_file(tones, seed=2, output=MemoryOutput(), record=path)
+    await background.aclose()
+    recording = read_recording(path)
+    assert (recording.seed, recording.facts, recording.seconds) == (2, (), None)
+    assert replay(tones, path).log == []
+
+
+async def test_what_is_there_is_replaced(tones: Path, tmp_path: Path) -> None:
+    (tmp_path / "call.jsonl").write_text("old\n" * 1_000)
+    background = Soundscape.from_file(tones, output=MemoryOutput(), record=tmp_path / "call.jsonl")
+    background.attach(AgentSession())
+    await background.aclose()
+    assert [next(iter(line)) for line in lines(tmp_path / "call.jsonl")] == ["soundscape", *["at"] * 4]
+
+
+async def test_an_engine_that_goes_back_is_followed(tones: Path, tmp_path: Path) -> None:
+    """`Engine.rewind`: what was taken meanwhile is taken again, after what came in its place."""
+    scene = Scene.from_file(tones)
+    engine = Engine(scene, SceneClips(scene), seed=5)
+    path = tmp_path / "call.jsonl"
+    run: RecorderRun = Recorder(path, scene="tones", seed=5, sample_rate=48_000).follow(engine)
+    engine.post(Fact("agent", "listening"))
+    engine.render(9_600)
+    engine.post(Fact("agent", "thinking"), 12_000)
+    engine.render(9_600)
+    async with asyncio.timeout(5):
+        while len(read_recording(path).facts) < 2:
+            await asyncio.sleep(0.01)
+    engine.rewind(10_000)
+    engine.post(Fact("user", "speaking"))
+    sound = engine.render(20_000)
+    await run.aclose()
+    recording = read_recording(path)
+    assert recording.facts == (
+        (0.0, Fact("agent", "listening")),
+        (10_000 / 48_000, Fact("user", "speaking")),
+        (0.25, Fact("agent", "thinking")),
+    )
+    take = replay(tones, path)
+    assert take.log == engine.log
+    assert take.frames == 30_000
+    np.testing.assert_array_equal(take.audio()[10_000:], sound)
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+HEAD = '{"soundscape": 1, "scene": "tones", "seed": 7, "sample_rate": 48000}\n'
+
+
+def test_a_time_tells_the_frame_exactly(tmp_path: Path) -> None:
+    """At any rate, also after a day."""
+    from soundscape.cues import to_frames
+
+    for rate in (8_000, 44_100, 48_000, 96_000):
+        for frame in (*range(2_000), 12_345_678, 86_400 * rate - 1, 86_400 * rate + 1):
+            assert to_frames(json.loads(json.dumps(frame / rate)), rate) == frame
+
+
+def test_a_recording_is_found_by_its_name(tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `Path`; a text that ends in `.jsonl`; the name of a file without an `@`. All else is a sequence."""
+    text = HEAD + '{"at": 0.5, "agent": "thinking"}\n{"at": 2, "end": true}\n'
+    for name in ("call.jsonl", "c@ll.jsonl", "call", "thinking@1"):
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    for recording in ("call.jsonl", "c@ll.jsonl", "call", Path("call"), Path("thinking@1")):
+        assert replay(tones, recording).states() == [(0.0, 0.5, "none"), (0.5, 2.0, "thinking")]
+    assert replay(tones, "thinking@1").states() == [(0.0, 1.0, "none"), (1.0, 6.0, "thinking")]
+    assert replay("scene.toml", "call", root=tmp_path).seed == 7
+    with pytest.raises(UsageError, match="'calls' is not a part of a sequence"):
+        replay(tones, "calls")
+    with pytest.raises(UsageError, match=r"gone\.jsonl: the recording cannot be read: No such file"):
+        replay(tones, "gone.jsonl")
+
+
+def test_seed_rate_and_end_are_the_recordings_unless_given(tones: Path, tmp_path: Path) -> None:
+    (tmp_path / "call.jsonl").write_text(HEAD + '{"at": 0.5, "agent": "thinking"}\n{"at": 2.5, "end": true}\n')
+    take = replay(tones, tmp_path / "call.jsonl")
+    assert (take.seed, take.sample_rate, take.frames) == (7, 48_000, 120_000)
+    take = replay(tones, tmp_path / "call.jsonl", seed=8, sample_rate=16_000, until=1)
+    assert (take.seed, take.sample_rate, take.frames) == (8, 16_000, 16_000)
+    assert take.log[0].frame == 8_000
+
+
+def test_another_scene_is_replayed_and_the_log_says_so(
+    tones: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "call.jsonl").write_text(HEAD + '{"at": 0.5, "agent": "thinking"}\n')
+    assert replay(tones, tmp_path / "call.jsonl").log
+    assert said(caplog) == []
+    assert replay("name = 'other'\n", tmp_path / "call.jsonl").state(at=1) == "thinking"
+    assert said(caplog) == ["a recording of scene 'tones', replayed through scene 'other'"]
+
+
+@pytest.mark.parametrize("rest", ['{"at": 2, "agent": "spea', '{"at": 2', "{", '{"at": 2, "agent": "speaking"}'])
+def test_a_last_line_that_was_cut_off_is_left_out(rest: str, tmp_path: Path) -> None:
+    path = tmp_path / "call.jsonl"
+    path.write_text(HEAD + '{"at": 0.5, "agent": "thinking"}\n\n' + rest)
+    assert len(read_recording(path).facts) == (2 if rest.endswith("}") else 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("", ": not a recording"),
+        ("listening@0 thinking@3\n", ": not a recording"),
+        ("[1]\n", ": not a recording"),
+        ('{"at": 1}\n', ": not a recording"),
+        (HEAD.replace(": 1,", ": 2,"), ": a recording of version 2; this soundscape reads 1"),
+        (HEAD.replace("48000", "0"), ":1: needs scene"),
+        (HEAD.replace("7", "true"), ":1: needs scene"),
+        (HEAD.replace('"tones"', "null"), ":1: needs scene"),
+        (HEAD + '{"at": 1, "agent": "thinking"\n{"at": 2, "agent": "x"}\n', ":2: not a line of a recording"),
+        (HEAD + "\n7\n", ":3: not a line of a recording"),
+        (HEAD + '{"agent": "thinking"}\n', ":2: not a line"),
+        (HEAD + '{"at": 1}\n', ":2: not a line"),
+        (HEAD + '{"at": 1, "agnt": "thinking"}\n', ":2: not a line"),
+        (HEAD + '{"at": 1, "agent": "thinking", "user": null}\n', ":2: not a line"),
+        (HEAD + '{"at": 1, "agent": 3}\n', ":2: not a line"),
+        (HEAD + '{"at": 1, "close": false}\n', ":2: not a line"),
+        (HEAD + '{"at": -1, "close": true}\n', ":2: not a line"),
+        (HEAD + '{"at": NaN, "close": true}\n', ":2: not a line"),
+        (HEAD + '{"at": "1", "close": true}\n', ":2: not a line"),
+        (HEAD + '{"at": 1e999, "close": true}\n', ":2: not a line"),
+        (HEAD + '{"at": 2, "agent": "x"}\n{"at": 1, "agent": "y"}\n', ":3: goes back in time; the line before is at 2"),
+        (HEAD + '{"at": 2, "agent": "x"}\n{"at": 1, "end": true}\n', ":3: goes back in time"),
+        ("[" * 100_000, ": not a recording"),
+    ],
+)
+def test_what_is_wrong_with_a_recording_is_said(text: str, wrong: str, tmp_path: Path) -> None:
+    path = tmp_path / "call.jsonl"
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        replay("[base]\n", path)
+    assert str(caught.value).startswith(f"{path}{wrong}")
+
+
+def test_a_sound_is_no_recording(tones: Path) -> None:
+    with pytest.raises(UsageError, match=r"bed\.wav: not a recording"):
+        replay(tones, tones.with_name("bed.wav"))
