@@ -6,6 +6,7 @@ and names are those at 48 kHz.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable
 
@@ -16,7 +17,9 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linprog
 
+import soundscape.ceiling as ceiling_module
 from soundscape.ceiling import CEILING_DBTP, Ceiling, Tail
 from soundscape.outputs import to_int16
 
@@ -442,3 +445,50 @@ def test_no_ceiling_where_frames_are_counted(rate: int) -> None:
 def test_the_delay(rate: int, ahead: int) -> None:
     """As short as the taps and the attack allow: 1.3 ms at 48 kHz, 3.9 ms at 8 kHz."""
     assert Ceiling(rate).ahead == ahead
+
+
+# --- the quick look ---------------------------------------------------------------------------------------------
+
+
+def interpolated(phase: int, mirrored: bool) -> npt.NDArray[np.float64]:
+    """The taps, `(32,)`, of one of the values between two frames."""
+    even = ceiling_module._EVEN[:, phase, 0].astype(np.float64)
+    odd = np.pad(ceiling_module._ODD[..., 0].astype(np.float64), ((0, 0), (0, 1)))[:, phase] * (-1 if mirrored else 1)
+    return np.concatenate(((even + odd)[::-1], even - odd))
+
+
+def test_what_is_calm_at_its_frames_and_halfway_is_nowhere_much_higher() -> None:
+    """Of all sounds whose frames, and values halfway, are at most 1 within the reach of the quick look, the highest
+    interpolated value: 1.288, under the 1.29 that the bound is made with."""
+    half, frames = interpolated(ceiling_module._PHASES // 2 - 1, False), 62
+    known = np.array([np.pad(half, (at, frames - 32 - at)) for at in range(31)])
+    highest = 0.0
+    for phase in range(ceiling_module._PHASES // 2):
+        for mirrored in (False, True):
+            value = np.pad(interpolated(phase, mirrored), (15, 15))
+            found = linprog(-value, A_ub=np.vstack((known, -known)), b_ub=np.ones(62), bounds=[(-1, 1)] * frames)
+            highest = max(highest, -float(found.fun or 0.0))
+    assert highest == pytest.approx(1.288, abs=1e-3)
+    assert ceiling_module._CALM * highest < ceiling_module._TARGET
+
+
+@PROPERTY
+@given(seed=st.integers(0, 2**32 - 1), level=st.floats(0.3, 1.2), sizes=st.lists(st.integers(1, 1_500), min_size=1))
+def test_the_quick_look_decides_nothing_else_than_the_slow_one(seed: int, level: float, sizes: list[int]) -> None:
+    """Material around the bounds, that comes and goes: the same bits as without the quick look."""
+    rng = np.random.default_rng(seed)
+    sound = np.convolve(rng.uniform(-1, 1, 4_000), np.ones(rng.integers(1, 12)), "same")
+    sound *= (
+        level / np.abs(sound).max() * np.interp(np.arange(4_000), np.sort(rng.integers(0, 4_000, 6)), rng.random(6))
+    )
+    slow, ceiling = Ceiling(RATE), Ceiling(RATE)
+    slow._foresees = False
+    mix = np.concatenate((sound, np.zeros(slow.ahead))).astype(np.float32)
+    _, expected = slow.push(slow.start(), mix)
+    tail, blocks, at, more = ceiling.start(), [], 0, itertools.cycle(sizes)
+    while at < len(mix):
+        size = next(more)
+        tail, out = ceiling.push(tail, mix[at : at + size])
+        blocks.append(out)
+        at += size
+    assert np.concatenate(blocks).tobytes() == expected.tobytes()
