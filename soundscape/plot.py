@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from soundscape.exceptions import OutputError
+from soundscape.exceptions import OutputError, UsageError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,8 +54,11 @@ def plot(
         sounds: waveforms to draw below: name to float32 `(frames, 1)`, each spread over the length.
 
     Raises:
+        UsageError: another suffix than .png, .svg or .pdf.
         OutputError: the picture cannot be written.
     """
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise UsageError(f"{path}: a picture is a .png, .svg or .pdf")
     # Imported here: only those who want a picture pay for it. The figure is drawn without pyplot, which keeps a
     # global list of figures and may look for a screen.
     from matplotlib.figure import Figure
@@ -67,6 +71,7 @@ def plot(
             ax.axvspan(start, end, color=_STATE_COLOURS.get(name, _OTHER_STATE), linewidth=0, zorder=0)
         ax.set_xlim(0, seconds or 1)
         ax.grid(axis="x", color="white", linewidth=0.6)
+        ax.set_axisbelow(True)
         for side in ("top", "right"):
             ax.spines[side].set_visible(False)
     _name_states(axes[0], states, seconds)
@@ -76,7 +81,9 @@ def plot(
     axes[0].set_title(_plain(title), loc="left", fontsize=11, pad=18)
     axes[-1].set_xlabel("seconds")
     try:
-        figure.savefig(path, dpi=120)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # names in scripts that the font has no letters for
+            figure.savefig(path, dpi=120)
     except (OSError, ValueError) as error:
         raise OutputError(f"{path}: the picture cannot be written: {error}") from None
 
@@ -100,21 +107,24 @@ def _draw_gains(
 ) -> None:
     for i, (key, values) in enumerate(gains.items()):
         if values.any():
-            heard = np.where(values > 0, values, np.nan)  # silence is no line
+            # Silence is no line, but for where a fade comes to it.
+            heard = np.where((values > 0) | (np.roll(values, 1) > 0), values, np.nan)
             times = np.arange(len(values)) * (seconds / len(values))
             ax.plot(times, heard, label=_plain(key), color=_LINES[i % len(_LINES)], linewidth=1.6)
     alike: dict[bytes, list[str]] = {}
     for bus, values in ducks.items():
         if (values != 1).any():
             alike.setdefault(values.tobytes(), []).append(bus)
-    for line, buses in alike.items():
+    for dashes, (line, buses) in enumerate(alike.items()):
         values, name = np.frombuffer(line), _plain(f"ducks of {', '.join(buses)}")
         times = np.arange(len(values)) * (seconds / len(values))
-        ax.plot(times, values, label=name, color="#777777", linewidth=1, linestyle="--")
+        ax.plot(times, values, label=name, color="#777777", linewidth=1, linestyle=("--", ":", "-.")[dashes % 3])
     ax.set_ylim(bottom=0)
     ax.set_ylabel("gain of each layer")
     if ax.lines:
-        ax.legend(loc="upper right", fontsize=8, framealpha=0.85)
+        lines = ax.get_lines()
+        names = [str(line.get_label()) for line in lines]
+        ax.legend(lines, names, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8, frameon=False)
 
 
 def _draw_waveform(ax: Axes, samples: npt.NDArray[np.float32], seconds: float, name: str) -> None:

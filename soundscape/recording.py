@@ -20,7 +20,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import math
 import os
 import threading
 from collections.abc import Iterable
@@ -36,6 +35,9 @@ __all__ = ["Recorder", "RecorderRun", "Recording", "read_recording"]
 logger = logging.getLogger("soundscape")
 
 VERSION = 1
+
+LONGEST_SECONDS = 7 * 86_400
+"""A recording that says it is longer is a mistake, and would be rendered for ever."""
 
 LOOK_SECONDS = 0.05
 """How often the recorder looks at what the engine has taken: what a crash of the process may lose."""
@@ -192,8 +194,10 @@ def read_recording(path: str | os.PathLike[str]) -> Recording:
     if head["soundscape"] != VERSION:
         raise UsageError(f"{name}: a recording of version {head['soundscape']}; this soundscape reads {VERSION}")
     scene, seed, rate = head.get("scene"), head.get("seed"), head.get("sample_rate")
-    if not isinstance(scene, str) or type(seed) is not int or type(rate) is not int or rate < 1:
+    if not isinstance(scene, str) or type(seed) is not int or type(rate) is not int:
         raise UsageError(f"{name}:{lines[0][0]}: needs scene (a name), seed and sample_rate (whole numbers)")
+    if not 8_000 <= rate <= 192_000:
+        raise UsageError(f"{name}:{lines[0][0]}: a sample rate is from 8,000 to 192,000, not {rate}")
     facts, seconds = _facts(lines[1:], name)
     return Recording(scene, seed, rate, facts, seconds)
 
@@ -226,4 +230,4 @@ def _parsed(line: str) -> dict[str, Any] | None:
 
 
 def _is_time(at: object) -> bool:
-    return type(at) in (int, float) and math.isfinite(at) and at >= 0  # type: ignore[arg-type,operator]
+    return type(at) in (int, float) and 0 <= at <= LONGEST_SECONDS  # type: ignore[operator]

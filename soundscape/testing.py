@@ -29,7 +29,8 @@ from soundscape.exceptions import UsageError
 from soundscape.library import SceneClips
 from soundscape.loader import Scene, find_scene, shipped_scenes
 from soundscape.recording import Recording, read_recording
-from soundscape.scene import MAIN, NONE, STATE_NAME
+from soundscape.scene import MAIN, NONE, STATE_NAME, USER_STATES
+from soundscape.scene.flaws import nearest
 
 __all__ = ["Sequenced", "Take", "describe", "parse_sequence", "replay", "watch"]
 
@@ -91,7 +92,12 @@ def _fact(kind: str, value: str, word: str) -> Fact:
         return Fact("close")
     if kind != "agent" and value == "-":
         return Fact(kind)  # type: ignore[arg-type]
-    if kind != "tool" and (not STATE_NAME.fullmatch(value) or value in (NONE, "close")):
+    if kind == "user" and value not in USER_STATES:
+        hint = nearest(value, USER_STATES) or f"there are {', '.join(USER_STATES)}"
+        raise UsageError(f"{word!r}: {value!r} is not a state of LiveKit's user; {hint}")
+    if value in (NONE, "close") and kind != "tool":
+        raise UsageError(f"{word!r}: {value!r} is before the session and after it; write close@12")
+    if kind != "tool" and not STATE_NAME.fullmatch(value):
         raise UsageError(f"{word!r}: {value!r} is not a state's name: lower-case letters, digits and _, a letter first")
     return Fact(kind, value)  # type: ignore[arg-type]
 
@@ -136,9 +142,11 @@ def replay(
         assert not isinstance(sequence, os.PathLike)
         facts, end = parse_sequence(sequence), None
     sample_rate = 48_000 if sample_rate is None else sample_rate
-    if sample_rate < 1:
-        raise UsageError(f"sample_rate={sample_rate!r}: there must be at least 1 frame per second")
-    if until is not None and not 0 <= until <= _LONGEST:
+    if type(sample_rate) is not int or not 1 <= sample_rate <= 1_000_000:
+        raise UsageError(f"sample_rate={sample_rate!r}: it is a whole number of frames per second, from 1 on")
+    if seed is not None and not (type(seed) is int and seed.bit_length() <= 64):
+        raise UsageError(f"seed={seed!r}: a seed is a whole number of 64 bits at most")
+    if until is not None and not (isinstance(until, int | float) and 0 <= until <= _LONGEST):
         raise UsageError(f"until={until!r}: the end must be a number of seconds from 0 to {_LONGEST:,}")
     if until is None:
         until = (facts[-1][0] if facts else 0.0) + 5.0 if end is None else end
@@ -285,6 +293,8 @@ class Take:
         return self._curve(self.bus_gain, bus, step)
 
     def _curve(self, gain: Callable[[str, float], float], name: str, step: float) -> npt.NDArray[np.float64]:
+        if not step > 0:
+            raise UsageError(f"step={step!r}: it is a number of seconds above 0")
         count = int(self.frames / self.sample_rate / step)
         return np.array([gain(name, i * step) for i in range(count)])
 

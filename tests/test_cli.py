@@ -540,7 +540,7 @@ def test_what_a_terminal_cannot_show_is_spelt() -> None:
         (("render", "office", SEQUENCE, "-o", "x.mp3"), 2, ".wav"),
         (("render", "office", SEQUENCE, "-o", "nowhere/x.wav"), 1, "nowhere/x.wav"),
         (("render", "office", SEQUENCE, "--plot", "nowhere/x.png"), 1, "nowhere/x.png"),
-        (("render", "office", SEQUENCE, "--plot", "x.xyz"), 1, "xyz"),
+        (("render", "office", SEQUENCE, "--plot", "x.xyz"), 2, "xyz"),
         (("render", "office", SEQUENCE, "-o", "x.wav", "--until", "nan"), 2, "must be a number of seconds"),
         (("render", "office", SEQUENCE, "-o", "x.mp3", "--phone"), 2, ".wav"),
         (("render", "office", SEQUENCE, "-o", "nowhere/x.wav", "--phone"), 1, "nowhere/x.wav"),

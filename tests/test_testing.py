@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,8 +124,8 @@ def test_the_agents_state_may_be_any(state: str) -> None:
         ("thinking@nan", "the time must be"),
         ("thinking@-1", "the time must be"),
         ("Thinking@1", "'Thinking' is not a state's name"),
-        ("none@1", "'none' is not a state's name"),
-        ("app=close@1", "'close' is not a state's name"),
+        ("none@1", "'none' is before the session and after it"),
+        ("app=close@1", "'close' is before the session and after it"),
         ("-@1", "'-' is not a state's name"),
         ("thinking@5 speaking@4", "'speaking@4' goes back in time; the one before is at 5"),
         ("close@1 close@2", "'close@2' comes after close; nothing does"),
@@ -365,3 +367,53 @@ def test_takes_are_collected_while_watched(caplog: pytest.LogCaptureFixture) -> 
         takes = [replay(SCENE, "thinking@0") for _ in range(3)]
     assert list(last) == takes[1:]
     assert caplog.records == []
+
+
+def test_gains_are_those_of_gain_at_each_step() -> None:
+    """What a picture draws is what a test asks for."""
+    take = replay(SCENE, "listening@0 thinking@1 speaking@2.2", until=3)
+    for key in take.keys:
+        assert take.gains(key, 0.05).tolist() == [take.gain(key, n * 0.05) for n in range(60)]
+    with pytest.raises(UsageError, match="step=0"):
+        take.gains(take.keys[0], 0)
+
+
+def test_a_take_is_two_days_long_at_most() -> None:
+    assert replay("", "", until=172_800, sample_rate=1).frames == 172_800
+    with pytest.raises(UsageError, match="from 0 to 172,800"):
+        replay("", "", until=172_801, sample_rate=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": 1.5}, "a seed is a whole number"),
+        ({"seed": True}, "a seed is a whole number"),
+        ({"seed": 2**64}, "a seed is a whole number"),
+        ({"sample_rate": 0}, "a whole number of frames per second"),
+        ({"sample_rate": 48_000.5}, "a whole number of frames per second"),
+        ({"until": "3"}, "a number of seconds"),
+        ({"until": float("nan")}, "a number of seconds"),
+    ],
+)
+def test_odd_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        replay("", "listening@0", **options)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "message"),
+    [
+        ("user=spekaing@3", "is not a state of LiveKit's user; did you mean 'speaking'?"),
+        ("none@3", "'none' is before the session and after it; write close@12"),
+        ("app=close@3", "'close' is before the session and after it"),
+    ],
+)
+def test_names_that_would_do_nothing_are_refused(sequence: str, message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        replay("", sequence)
+
+
+def test_a_picture_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="a picture is a"):
+        replay("", "listening@0").plot(tmp_path / "take.xyz")

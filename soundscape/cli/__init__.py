@@ -291,7 +291,7 @@ def _render_phone(take: Take, output: Path | None, plot: Path | None) -> None:
     if plot is not None:
         import numpy as np
 
-        take.plot(plot, sounds={"sound": sound, "telephone": np.concatenate(heard)})
+        take.plot(plot, sounds={"sound": sound, "telephone": np.concatenate(heard) if heard else sound})
 
 
 @app.command()
@@ -336,5 +336,8 @@ def main(args: Sequence[str] | None = None) -> None:
     except SoundscapeError as error:
         err.print(escape(f"soundscape: {error}"))
         sys.exit(2 if isinstance(error, UsageError) else 1)
+    except OSError as error:
+        err.print(escape(f"soundscape: cannot write: {error.strerror or error}"))
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -312,6 +312,9 @@ class SceneClips(Mapping[str, Clip]):
         loop = Loop(start or 0, clip.length if end is None else end, crossfade)
         if flaw := loop.flaw(clip.length):
             hint = f"the clip is {clip.length / self._sample_rate:.3f} s long"
+            if "two crossfades" in flaw:
+                longest = (loop.end - loop.start) / 2 / self._sample_rate
+                hint = f"write a crossfade of {longest:g} at most, or a later start"
             raise SceneError([self.scene.problem(("clips", name, "loop"), f"the loop {flaw}", hint)])
         return clip.with_loop(loop)
 

@@ -46,7 +46,7 @@ def shipped_scenes() -> list[str]:
 def find_scene(scene: str | os.PathLike[str]) -> Path:
     """The file that is meant by a path, or by the name of a scene that ships. A file of that name comes first."""
     path = Path(scene)
-    if not path.exists() and isinstance(scene, str) and scene in shipped_scenes():
+    if not path.is_file() and isinstance(scene, str) and scene in shipped_scenes():
         return data_dir("scenes") / f"{scene}.toml"
     return path
 

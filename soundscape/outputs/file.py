@@ -167,5 +167,6 @@ class _Writer:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, av.FFmpegError) as error:
-            raise OutputError(f"{self._path}: cannot be written: {error.strerror or error}") from error
+        except (OSError, ValueError, av.FFmpegError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise OutputError(f"{self._path}: cannot be written: {reason}") from error

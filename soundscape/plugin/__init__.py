@@ -139,7 +139,9 @@ class Soundscape:
         Raises:
             UsageError: it cannot be a state's name.
         """
-        if state is not None and (not STATE_NAME.fullmatch(state) or state in ("none", "close")):
+        if state in ("none", "close"):
+            raise UsageError(f"{state!r} is what is before and after the session; None clears the application's state")
+        if state is not None and not (isinstance(state, str) and STATE_NAME.fullmatch(state)):
             raise UsageError(f"{state!r} is not a state's name: lower-case letters, digits and _, a letter first")
         self._post(Fact("app", state))
 

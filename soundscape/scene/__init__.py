@@ -36,6 +36,7 @@ __all__ = [
     "NONE",
     "RESERVED",
     "STATE_NAME",
+    "USER_STATES",
     "Loc",
     "Rule",
     "SceneModel",
@@ -43,6 +44,9 @@ __all__ = [
 
 AGENT_STATES = ("initializing", "idle", "listening", "thinking", "speaking")
 """LiveKit's agent states, in its spelling."""
+
+USER_STATES = ("listening", "speaking", "away")
+"""LiveKit's user states, in its spelling."""
 
 HOST_STATES = (*AGENT_STATES, "tool", "away")
 """Every state that a session can be in without the application's doing."""
