@@ -129,6 +129,7 @@ class Engine:
         """The next frames: float32 `(frames, 1)`, full scale 1; true peak at most -1 dBTP."""
         self._drain()
         tail = self._rebuilt() if self._tail is None else self._tail
+        self._tail = None  # should something fail from here on, the next block begins anew
         skipped, ahead = self._position - tail.frame, self._ceiling.ahead
         self._position += frames
         joined = np.zeros(self._position + ahead - self._mixed + ahead, np.float32)

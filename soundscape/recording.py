@@ -212,7 +212,7 @@ def _facts(lines: Iterable[tuple[int, str]], name: str) -> tuple[tuple[tuple[flo
         told = value is True if kind in (*_WITHOUT_VALUE, "end") else value is None or isinstance(value, str)
         if len(values) != 1 or kind not in (*get_args(FactKind), "end") or not told or not _is_time(at):
             raise UsageError(f"{name}:{number}: not a line of a recording, such as {{'at': 3.02, 'agent': 'thinking'}}")
-        if at < last:
+        if at < last and kind != "end":  # what was said last may not have been heard any more
             raise UsageError(f"{name}:{number}: goes back in time; the line before is at {last:g}")
         if kind == "end":
             return tuple(facts), at

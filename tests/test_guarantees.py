@@ -843,3 +843,34 @@ def scattered(picks: Sequence[int | None]) -> Iterator[tuple[int, int]]:
         if pick is not None:
             yield frame, pick
         frame += 10 if pick is None else 15
+
+
+# --- a fault ----------------------------------------------------------------------------------------------------
+
+
+class FailingOnce(dict[str, Clip]):
+    """Clips, one of which cannot be had when it is first asked for."""
+
+    failed = False
+
+    def __getitem__(self, source: str) -> Clip:
+        if source == "b" and not self.failed:
+            self.failed = True
+            raise MemoryError
+        return super().__getitem__(source)
+
+
+def test_a_block_that_fails_halfway_is_the_only_one() -> None:
+    """What comes after it is as long, and the same, as if nothing had happened."""
+    text = '[base]\nsource = "a"\n[states.thinking]\nsource = "b"'
+    clips = {name: Clip.from_samples(np.full(96_000, 0.1, np.float32), 48_000) for name in "ab"}
+    sound, failing = Engine(Scene.from_toml(text), clips), Engine(Scene.from_toml(text), FailingOnce(clips))
+    for engine in (sound, failing):
+        engine.post(Fact("agent", "listening"), 0)
+        engine.post(Fact("agent", "thinking"), 1_500)
+    expected = sound.render(9_600)
+    assert failing.render(960).tobytes() == expected[:960].tobytes()
+    with pytest.raises(MemoryError):
+        failing.render(960)
+    assert failing.render(960).tobytes() == expected[1_920:2_880].tobytes()
+    assert failing.render(960).tobytes() == expected[2_880:3_840].tobytes()

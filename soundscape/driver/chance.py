@@ -100,7 +100,8 @@ class Chance:
             avoided = last[-max(1, _avoided(pool)) :] if len(playable) > 1 else ()
         else:
             bag, avoided = playable, last[-_avoided(pool) :] if _avoided(pool) else ()
-        allowed = [i for i in bag if i not in avoided]
+        left_out = frozenset(avoided)
+        allowed = [i for i in bag if i not in left_out]
         total = _total(pool)
         share = min(total, 1.0) if silence else 1.0
         weights = sum(pool.entries[i].probability for i in allowed)

@@ -196,9 +196,9 @@ def load(
                     clip = Clip.from_samples(decode(file, name, sample_rate), sample_rate)
                 future.set_result(clip)
             except BaseException as error:
-                future.set_exception(error)
                 with _lock:
                     _clips.pop(key, None)
+                future.set_exception(error)
                 raise
             _trim()
     return future.result()

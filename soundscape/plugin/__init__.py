@@ -195,6 +195,8 @@ class Soundscape:
             self._run = self._new_run()
             self._tools.clear()
             self._facts["tool"] = None
+            assert self._session is not None
+            self._facts["user"] = self._session.user_state  # it was reset without an event
         self._post(Fact("agent", ev.new_state))
         self._start()
 
