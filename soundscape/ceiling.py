@@ -86,8 +86,8 @@ _LOWEST_RATE = 8_000
 """Frames per second under which there is no ceiling: nobody listens at such rates, there one counts frames."""
 
 _LOUDEST = np.float32(1e6)
-"""+120 dB; the format's gains come to +80 at most. What is louder or no number is an error, and counts as silence: a
-single such frame would otherwise take all others with it for 100 ms."""
+"""+120 dB; one sound comes to +100 at most (`mixer.MOST_GAIN`, and a layer's +40). What is louder or no number is an
+error, and counts as silence: a single such frame would otherwise take all others with it for 100 ms."""
 
 _PIECE = 2_048
 """Frames limited at a time: bounds the memory that a long block takes."""

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from soundscape.ceiling import Ceiling, Tail
 from soundscape.clip import Clip
 from soundscape.driver import Driver, Entry
-from soundscape.driver.states import Fact, FactKind
+from soundscape.driver.states import FACT_KINDS, Fact, FactKind
 from soundscape.exceptions import UsageError
 from soundscape.mixer import Mixer
 from soundscape.scene import SceneModel
@@ -122,7 +122,12 @@ class Engine:
         Args:
             fact: what.
             at: the frame; the next one mixed unless given, or if it has passed.
+
+        Raises:
+            UsageError: there is no such fact.
         """
+        if fact.kind not in FACT_KINDS or (fact.kind == "agent" and not fact.value):
+            raise UsageError(f"{fact!r} is no fact: its kind is one of {', '.join(FACT_KINDS)}; an agent has a state")
         self._posted.append((at, fact))
 
     def render(self, frames: int) -> npt.NDArray[np.float32]:

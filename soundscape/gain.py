@@ -59,7 +59,7 @@ def _stream(seed: int, key: str, purpose: str) -> str:
     return json.dumps([seed, key, purpose])[:-1]
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=512)
 def _shape(duration: int, chunk: int) -> npt.NDArray[np.float64]:
     frames = np.arange(chunk * _CHUNK, (chunk + 1) * _CHUNK, dtype=np.float64)
     shape = np.sin(frames * (0.5 * math.pi / duration))

@@ -28,6 +28,11 @@ from soundscape.gain import Envelope, db_to_linear
 __all__ = ["Mixer"]
 
 
+MOST_GAIN = 1e3
+"""+60 dB: the most that a pick is raised by all of its own gains together. What is beyond is the ceiling's in any case,
+and is not to look like a fault to it."""
+
+
 class _Pick(NamedTuple):
     """A clip that sounds in a playback."""
 
@@ -162,7 +167,7 @@ class Mixer:
         """A pick with its clip, whose own gain counts, and what brings it to the loudness of its bus."""
         clip = self._clips[pick.source]
         norm = 1.0 if pick.lufs is None or clip.lufs is None else db_to_linear(pick.lufs - clip.lufs)
-        return pick._replace(clip=clip, gain=pick.gain * clip.gain * norm)
+        return pick._replace(clip=clip, gain=min(pick.gain * clip.gain * norm, MOST_GAIN))
 
     def _add(
         self, out: npt.NDArray[np.float32], first: int, last: int, envelope: Envelope, pick: _Pick, dip: _Gain

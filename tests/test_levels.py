@@ -53,6 +53,21 @@ def test_what_cannot_be_measured_is_left_as_it_is_without_the_buses_level() -> N
     assert Take(BUSES, "thinking@0", clips={"a": loud(None)}).sound(1) == [1.0]
 
 
+def test_a_sound_with_every_gain_at_its_limit_is_loud_and_no_fault() -> None:
+    """160 dB by the file's words: the ceiling, which takes what is over +120 dB for a fault, still gets the sound."""
+    scene = (
+        "[pools.p]\nentries = [{ source = 'a', volume = 100 }]\ngain_jitter_db = [40, 40]\n"
+        + """
+        [states.thinking]
+        pool = "p"
+        gain_db = 40
+        fade_in = 0
+    """
+    )
+    take = Take(scene, "thinking@0", clips={"a": replace(clip([1.0, -1.0] * 500, 1_000), gain=100.0)})
+    assert np.abs(take.sound(100)).max() == pytest.approx(db_to_linear(60 + 40))
+
+
 def test_normalisation_clip_pick_layer_bus_and_duck_multiply() -> None:
     scene = """
         [buses.room]

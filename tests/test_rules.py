@@ -9,9 +9,11 @@ import math
 
 import numpy as np
 import pytest
-from rules import Take, law, u
+from rules import Take, law, line, u
 
 from soundscape.clip import Clip, Loop
+from soundscape.engine import Engine, Fact
+from soundscape.exceptions import UsageError
 from soundscape.gain import draw
 from soundscape.loader import Scene
 
@@ -1039,6 +1041,15 @@ def test_t16_an_unknown_state_is_base_only_and_warned_of_once(caplog: pytest.Log
     assert (take.gain("room", 5.9), take.gain("typing", 3.5)) == (1, 0)
 
 
+def test_t16_the_warning_names_the_nearest_state_and_comes_once_for_all_runs_of_a_scene(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    take = Take("[states.thinking]\nsource = 'typing'", "thinkin@0")
+    take.engine().skip(1_000)
+    (warned,) = caplog.records
+    assert warned.getMessage().endswith("only the base layers sound; did you mean 'thinking'?")
+
+
 def test_t16_livekits_own_states_need_no_definition_and_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     """The format's first example defines one state alone."""
     take = Take("[states.thinking]", "initializing@0 idle@1 listening@2 thinking@3 speaking@4 close@5")
@@ -1151,6 +1162,23 @@ def test_t19_a_fact_of_the_same_frame_does_not_undo_the_close() -> None:
         engine = take.engine()
         engine.skip(10_000)
         assert engine.finished
+
+
+def test_what_is_no_fact_is_refused_before_it_does_anything() -> None:
+    engine = Engine(Scene.from_toml("[states.thinking]"), {}, sample_rate=1_000)
+    for fact in (Fact("agnt", "thinking"), Fact("agent"), Fact("agent", "")):  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="no fact"):
+            engine.post(fact)
+    assert not engine.render(10).any()
+    assert engine.facts == []
+
+
+def test_t19_a_second_cut_does_not_begin_the_declick_again() -> None:
+    engine = Take(EVERYTHING, "thinking@0").engine()
+    for frame in (1_000, 1_003):
+        engine.post(Fact("cut"), frame)
+    engine.skip(1_010)
+    assert [line(entry) for entry in engine.log if entry.key == "room"][2:] == ["1 release room 1->0 in 0.005"]
 
 
 def test_t19_a_close_before_anything_sounds_is_the_end_as_well() -> None:

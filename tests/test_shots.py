@@ -192,11 +192,11 @@ def test_t19_no_shot_comes_after_the_close() -> None:
     assert Take(FIXED, "listening@0 close@0.5", clips=BIRD).of(KEY) == ["0.5 cancel"]
 
 
-def test_shots_are_2_ms_apart_however_short_the_gaps() -> None:
+def test_shots_are_20_ms_apart_however_short_the_gaps() -> None:
     """A bound on what there is to do; not in the format."""
     scene = BIRDS.replace("[2, 4]", "[0, 1e-9]").replace("[1, 3]", "[0, 0]")
-    take = Take(scene, "listening@0 close@0.01", clips={"bird": [1.0]})
-    assert shots(take) == [0, 0.002, 0.004, 0.006, 0.008]
+    take = Take(scene, "listening@0 close@0.1", clips={"bird": [1.0]})
+    assert shots(take) == [0, 0.02, 0.04, 0.06, 0.08]
 
 
 # --- T13: cooldown ----------------------------------------------------------------------------------------------

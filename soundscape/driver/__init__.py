@@ -30,14 +30,19 @@ from soundscape.cues import Cue
 from soundscape.driver.chance import Chance
 from soundscape.driver.ducks import Ducks
 from soundscape.driver.notes import Entry, Notes
-from soundscape.driver.playbacks import SHORTEST_PICK_SECONDS, Playback, Playbacks
+from soundscape.driver.playbacks import Playback, Playbacks
 from soundscape.driver.states import Fact, Facts, StateTable
-from soundscape.scene import NONE, Rule, SceneModel
+from soundscape.scene import HOST_STATES, NONE, Rule, SceneModel
+from soundscape.scene.flaws import nearest
 from soundscape.scene.tables import Layer
 
 __all__ = ["Driver", "Entry", "Fact"]
 
 logger = logging.getLogger("soundscape")
+
+LEAST_GAP_SECONDS = 0.02
+"""How far apart the shots of a scatter are due at least: however short its sounds and gaps are, each costs something
+(*measured*, a hundred layers of the shortest: a fifth of a core)."""
 
 _OVER = ("gone", "pick_ends")
 """Timers of what ends by itself: over in a frame, it is over before that frame's facts."""
@@ -164,7 +169,10 @@ class Driver:
         self._ducks.take(self._facts)
         state = self._facts.state(self._scene.states)
         if state not in self._table:
-            logger.warning("scene %r: state %r is not defined; only the base layers sound", self._scene.name, state)
+            if self._scene.first_told(state):
+                hint = nearest(state, (*HOST_STATES, *self._scene.states))
+                what = "scene %r: state %r is not defined; only the base layers sound%s"
+                logger.warning(what, self._scene.name, state, hint and f"; {hint}")
             self._table.add(state)
         if state == self.state:
             self._stay()
@@ -303,7 +311,7 @@ class Driver:
         elif pick is not None:
             lasts = self._playbacks.shoot(key, layer, pick)
         gap = self._notes.frames(self._chance.between(key, "interval", layer.interval))
-        least = max(1, self._notes.frames(SHORTEST_PICK_SECONDS))
+        least = max(1, self._notes.frames(LEAST_GAP_SECONDS))
         self._notes.set_timer(key, "gap", frame + max(least, lasts + gap))
 
     # --- timers ---------------------------------------------------------------------------------------------------

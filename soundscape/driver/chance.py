@@ -22,6 +22,14 @@ class Pick(NamedTuple):
     gain: float
 
 
+class _Foreseen(NamedTuple):
+    """A pick that was looked ahead at, and what it changes."""
+
+    before: tuple[Any, ...]
+    pick: Pick
+    after: tuple[Any, ...]
+
+
 class Chance:
     """Draws for the layers of one run of a scene.
 
@@ -37,6 +45,7 @@ class Chance:
         """By key, the last picks of its pool as places in the list of entries, the latest last."""
         self.bags: dict[str, tuple[int, ...]] = {}
         """By key, what is left in the bag of a pool that is shuffled."""
+        self._foreseen: dict[str, _Foreseen] = {}  # saves drawing twice; holds nothing that could not be drawn again
 
     def number(self, key: str, purpose: str) -> float:
         """The next number in [0, 1) of a stream."""
@@ -51,7 +60,7 @@ class Chance:
 
     def silence(self, key: str, pool: Pool) -> bool:
         """Draws whether a pool is silent this time, and no entry of it."""
-        return pool.mode != "sequence" and self.number(key, "pick") >= _total(pool)
+        return pool.mode != "sequence" and self.number(key, "pick") >= pool.share
 
     def pick(self, key: str, pool: Pool, *, silence: bool) -> Pick | None:
         """The next entry of a pool, or None for silence.
@@ -64,10 +73,15 @@ class Chance:
             pool: the layer's.
             silence: whether silence takes part in the draw.
         """
+        before = self._state(key)
+        foreseen = self._foreseen.get(key)
+        if not silence and foreseen is not None and foreseen.before == before:
+            self._go(key, foreseen.after)
+            return foreseen.pick
         index = self._index(key, pool, silence=silence)
         if index is None:
             return None
-        kept = max(1, _avoided(pool))
+        kept = max(1, pool.avoided)
         self.last[key] = (*self.last.get(key, ()), index)[-kept:]
         entry = pool.entries[index]
         if pool.gain_jitter_db is None:
@@ -76,33 +90,40 @@ class Chance:
 
     def foreseen(self, key: str, pool: Pool) -> Pick:
         """What `pick` will give next, silence left aside; nothing is drawn."""
-        kept = [(values, values.get(of)) for values, of in self._streams(key)]
+        before = self._state(key)
         pick = self.pick(key, pool, silence=False)
-        for (values, of), (_, value) in zip(self._streams(key), kept, strict=True):
-            if value is None:
-                values.pop(of, None)
-            else:
-                values[of] = value
         assert pick is not None
+        self._foreseen[key] = _Foreseen(before, pick, self._state(key))
+        self._go(key, before)
         return pick
 
     def _streams(self, key: str) -> tuple[tuple[dict[Any, Any], Any], ...]:
         """All that a pick of a key changes."""
         return (self.draws, (key, "pick")), (self.draws, (key, "gain")), (self.last, key), (self.bags, key)
 
+    def _state(self, key: str) -> tuple[Any, ...]:
+        return tuple(values.get(of) for values, of in self._streams(key))
+
+    def _go(self, key: str, state: tuple[Any, ...]) -> None:
+        for (values, of), value in zip(self._streams(key), state, strict=True):
+            if value is None:
+                values.pop(of, None)
+            else:
+                values[of] = value
+
     def _index(self, key: str, pool: Pool, *, silence: bool) -> int | None:
-        playable = [i for i, entry in enumerate(pool.entries) if entry.probability > 0]
+        playable = pool.playable
         last = self.last.get(key, ())
         if pool.mode == "sequence":
             return next((i for i in playable if last and i > last[-1]), playable[0])
         if pool.mode == "shuffle":
             bag: Sequence[int] = self.bags.get(key) or playable
-            avoided = last[-max(1, _avoided(pool)) :] if len(playable) > 1 else ()
+            avoided = last[-max(1, pool.avoided) :] if len(playable) > 1 else ()
         else:
-            bag, avoided = playable, last[-_avoided(pool) :] if _avoided(pool) else ()
+            bag, avoided = playable, last[-pool.avoided :] if pool.avoided else ()
         left_out = frozenset(avoided)
         allowed = [i for i in bag if i not in left_out]
-        total = _total(pool)
+        total = pool.share
         share = min(total, 1.0) if silence else 1.0
         weights = sum(pool.entries[i].probability for i in allowed)
         # In the entries' own weights, so that a sum of 1 is exactly 1.
@@ -119,13 +140,3 @@ class Chance:
         if index is not None and pool.mode == "shuffle":
             self.bags[key] = tuple(i for i in bag if i != index)
         return index
-
-
-def _total(pool: Pool) -> float:
-    return sum(entry.probability for entry in pool.entries)
-
-
-def _avoided(pool: Pool) -> int:
-    """How many of the last picks are avoided: what the pool says, as far as something is left to pick."""
-    playable = sum(entry.probability > 0 for entry in pool.entries)
-    return min(pool.avoid_repeat, playable - 1)

@@ -24,14 +24,13 @@ from soundscape.gain import Envelope
 from soundscape.scene import MAIN, Rule, SceneModel
 from soundscape.scene.tables import Layer
 
-__all__ = ["SHORTEST_PICK_SECONDS", "Playback", "Playbacks"]
+__all__ = ["Playback", "Playbacks"]
 
 FINISH_SECONDS = 5.0
 """How long a sound that plays out may take before it is faded (T10)."""
 
 SHORTEST_PICK_SECONDS = 0.002
-"""How long a pick of a pool that plays on lasts at least, and how far due shots are apart. However short the clips and
-the gaps are, what there is to do for each bounds how many there may be."""
+"""How long a pick of a pool that plays on lasts at least: however short the clips are, each costs something."""
 
 HOLDS = ("min_play", "release", "pass_ends", "pick_ends")
 """Timers of a held playback: it has played as long as it must; its time to play out is up; its loop's last pass, or its
@@ -93,7 +92,7 @@ class Playbacks:
             elapsed: frames since the first event.
         """
         pool = self._scene.pool(layer)
-        chained = sum(entry.probability > 0 for entry in pool.entries) > 1
+        chained = len(pool.playable) > 1
         resumed = self._resumed(key, chained=chained) if layer.start == "resume" else None
         offset = 0
         pick: Pick | None
@@ -252,10 +251,11 @@ class Playbacks:
 
     def cut(self) -> None:
         """Everything fades out as quickly as it can without a click."""
+        soon = self._notes.frame + self.fade_frames(0.0)
         for playback in list(self.playing.values()):
             if playback.pick is None:
                 self.drop(playback)
-            else:
+            elif playback.place != "leaving" or playback.envelope.end > soon:
                 self._fade(playback._replace(place="leaving"), 0.0, 0.0, "release")
 
     def drop(self, playback: Playback) -> None:
@@ -338,8 +338,9 @@ class Playbacks:
         following = self._chance.foreseen(playback.key, self._scene.pool(playback.layer))
         length = min(self._clips[source].length for source in (playback.source, following.entry.source))
         crossfade = min(self.fade_frames(self._scene.defaults.crossfade), length // 4)
-        earliest = self._notes.frame + self._notes.frames(SHORTEST_PICK_SECONDS)
-        self._notes.set_timer(playback.number, "next_pick", max(earliest, self._natural_end(playback) - crossfade))
+        earliest = playback.pick_at + self._notes.frames(SHORTEST_PICK_SECONDS)
+        due = max(earliest, self._natural_end(playback) - crossfade, self._notes.frame)
+        self._notes.set_timer(playback.number, "next_pick", due)
 
     def _put(self, playback: Playback) -> Playback:
         self.playing[playback.number] = playback

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from transitions import Machine
 
 from soundscape.scene import NONE
 
-__all__ = ["Fact", "FactKind", "Facts", "StateTable"]
+__all__ = ["FACT_KINDS", "Fact", "FactKind", "Facts", "StateTable"]
 
 # The library tells of each step at INFO, from the thread that renders.
 logging.getLogger("transitions").setLevel(logging.WARNING)
 
 FactKind = Literal["agent", "user", "tool", "app", "close", "cut"]
+FACT_KINDS: tuple[FactKind, ...] = get_args(FactKind)
 
 
 class Fact(NamedTuple):

@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from soundscape.scene.tables import (
     ALL,
-    AudioConfig,
     Base,
     Bus,
     ClipTable,
@@ -109,20 +108,22 @@ class SceneModel(Table):
     ducks: tuple[Duck, ...] = Field(default=(), strict=False, description="Dips while somebody speaks.")
     transitions: tuple[Transition, ...] = Field(default=(), strict=False, description="How to get from state to state.")
 
+    _not_defined: set[str] = PrivateAttr(default_factory=set)
+
+    def first_told(self, state: str) -> bool:
+        """Whether a state that the scene does not know is met for the first time, in any run of this scene."""
+        known = len(self._not_defined)
+        self._not_defined.add(state)
+        return len(self._not_defined) > known
+
     @cached_property
     def known_states(self) -> tuple[str, ...]:
         """Every state a rule may name: LiveKit's, `tool`, `away`, `none` and the scene's own."""
         return tuple(dict.fromkeys((NONE, *HOST_STATES, *self.states)))
 
     def pool(self, layer: Layer) -> Pool:
-        """What a layer draws from. A source in place is a pool of one."""
-        if isinstance(layer.pool, str):
-            return self.pools[layer.pool]
-        if layer.pool is not None:
-            return Pool(entries=layer.pool)
-        assert layer.source is not None, "the flaws were not looked at"
-        share = 1.0 if layer.probability is None else layer.probability
-        return Pool(entries=(AudioConfig(source=layer.source, probability=share),))
+        """What a layer draws from."""
+        return self.pools[layer.pool] if isinstance(layer.pool, str) else layer.own_pool
 
     def key(self, layer: Layer) -> str:
         """A layer's key: what it says, else its source, its pool's name or the pool's sources."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
@@ -97,6 +98,21 @@ class Pool(Table):
         examples=[[-3, 0]],
     )
 
+    @cached_property
+    def playable(self) -> tuple[int, ...]:
+        """The places of the entries that can be drawn."""
+        return tuple(i for i, entry in enumerate(self.entries) if entry.probability > 0)
+
+    @cached_property
+    def share(self) -> float:
+        """The sum of the probabilities: what is left to 1 is silence's."""
+        return sum(entry.probability for entry in self.entries)
+
+    @property
+    def avoided(self) -> int:
+        """How many of the last picks are not drawn again, as far as something is left to draw."""
+        return min(self.avoid_repeat, len(self.playable) - 1)
+
 
 class Layer(Table):
     """One sound, or one pool of sounds, that is wanted in a state."""
@@ -152,6 +168,16 @@ class Layer(Table):
     cooldown: Seconds | None = Field(
         default=None, description="Of a once: seconds from a shot's start in which no other starts."
     )
+
+    @cached_property
+    def own_pool(self) -> Pool:
+        """What it draws from where it names no pool. A source in place is a pool of one."""
+        assert not isinstance(self.pool, str)
+        if self.pool is not None:
+            return Pool(entries=self.pool)
+        assert self.source is not None, "the flaws were not looked at"
+        share = 1.0 if self.probability is None else self.probability
+        return Pool(entries=(AudioConfig(source=self.source, probability=share),))
 
     @property
     def gain(self) -> float:
