@@ -6,13 +6,17 @@ from the frame that is mixed next.
 **Going back.** Between the frames at which something is decided, everything is a closed form of the frame. So copies of
 what driver and mixer know are kept of such frames, some of the last second that was rendered, and all facts; any frame
 can be come back to, from the copy before it, and what is rendered from there is the same to the last bit.
+
+An output that has rendered ahead of what is heard goes back to answer a fact at once (`take_back`): facts that were
+posted for no frame in particular are then taken as early as what was heard allows, wherever they were taken before.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +37,14 @@ HISTORY_SECONDS = 1.0
 
 COPY_SECONDS = 0.05
 """How far apart they are, at least."""
+
+
+class _Taken(NamedTuple):
+    """How a fact came to be taken where it was."""
+
+    order: int  # by which facts of one frame are told apart
+    now: bool  # it was posted for no frame in particular
+    kept: int | None = None  # the frame at which it was taken in what will be heard
 
 
 class _Copy(NamedTuple):
@@ -68,11 +80,13 @@ class Engine:
         self._ceiling = Ceiling(sample_rate)
         self._tail: Tail | None = self._ceiling.start()
         self._posted: deque[tuple[int | None, Fact]] = deque()
-        self._pending: list[tuple[int, int, Fact]] = []
+        self._pending: list[tuple[int, _Taken, Fact]] = []
         self._count = 0
-        self._orders: list[int] = []  # of `facts`, by which those of one frame are told apart
+        self._taken: list[_Taken] = []  # of `facts`
         self._position = 0
         self._mixed = 0
+        self._earliest = 0  # the frame from which on a fact can still be heard
+        self._unkept = 0  # facts before it stay where they were taken
         self._deaf = False  # frames were skipped, of which the mixer knows nothing
         self._copies = deque([self._copy()])
         self._beginning = self._copies[0]
@@ -143,6 +157,30 @@ class Engine:
         self._tail, out = self._ceiling.take(tail, joined)
         return (out[skipped:] if skipped else out).reshape(-1, 1)
 
+    @property
+    def silent_until(self) -> float:
+        """Up to which frame everything is exact silence, unless something is posted; infinite where for ever.
+
+        The present position where that is not known.
+        """
+        tail = self._tail
+        if tail is None or not self._mixer.silent or tail.mix.any() or (tail.needs is not None and tail.needs.any()):
+            return self._position
+        due = min(self._driver.due, self._pending[0][0] if self._pending else math.inf)
+        return max(self._position, due - self._ceiling.ahead)
+
+    def rest(self, frame: int) -> None:
+        """Goes on to a frame through silence, which costs nothing. What was posted meanwhile counts from there on.
+
+        Raises:
+            UsageError: not all that is before it is known to be silent, or it lies behind.
+        """
+        if not self._position <= frame <= self.silent_until:
+            raise UsageError(f"no silence is known of between frame {self._position} and {frame}")
+        if frame > self._position:
+            self._position, self._mixed = frame, frame + self._ceiling.ahead
+            self._tail = self._ceiling.start(self._mixed)
+
     def skip(self, frames: int) -> None:
         """Goes on as `render` does, without the sound: no clip is asked for but for its length."""
         self._drain()
@@ -153,9 +191,9 @@ class Engine:
             self._mixed = self._step(self._position, mixing=False)
 
     def rewind(self, frame: int) -> None:
-        """Goes back: the frames from this one on are rendered again, and what is posted next counts from it on.
-
-        The facts that were taken from there on will be taken again.
+        """Goes back: the frames from this one on are rendered again. The facts that were taken from there on will be
+        taken again, where they were; what is posted next counts from the first frame at which it can without a change
+        to what was given out before.
 
         Args:
             frame: one that was rendered or skipped already, or the next.
@@ -163,10 +201,62 @@ class Engine:
         Raises:
             UsageError: it was not.
         """
+        self._check(frame)
+        self._unkept = min(self._unkept, frame)
+        self._back(frame)
+        self._go_on(frame)
+
+    def keep(self) -> None:
+        """What was rendered so far will be heard, but for what is taken back: see `take_back`."""
+        for i in range(len(self.facts) - 1, -1, -1):
+            frame = self.facts[i][0]
+            if frame < self._unkept:
+                break
+            self._taken[i] = self._taken[i]._replace(kept=frame)
+        self._unkept = self._mixed
+
+    def take_back(self, frame: int) -> None:
+        """Goes back, as `rewind` does, to answer what was posted: nobody has heard the frames from this one on, or ever
+        will.
+
+        Of the facts that were posted for no frame in particular, those that what is heard tells of stay where they
+        were kept; all others are as if they were posted now. So it may be tried again, further on, when what was
+        rendered comes too late to be heard; and given up, by taking back what follows all that was kept.
+
+        Args:
+            frame: as for `rewind`.
+
+        Raises:
+            UsageError: it was not rendered yet.
+        """
+        self._check(frame)
+        audible = self._audible(frame)
+
+        def placed(at: int, taken: _Taken) -> int:
+            if not taken.now:
+                return at
+            return audible if taken.kept is None else min(taken.kept, audible)
+
+        first = frame
+        for (at, _), taken in zip(reversed(self.facts), reversed(self._taken), strict=True):
+            if at < min(frame, self._unkept):
+                break
+            if (place := placed(at, taken)) != at:
+                first = min(first, at, place)
+        self._unkept = min(self._unkept, first)
+        self._back(first)
+        self._pending = [(placed(at, taken), taken, fact) for at, taken, fact in self._pending]
+        heapify(self._pending)
+        self._go_on(frame)
+
+    def _check(self, frame: int) -> None:
         if not 0 <= frame <= self._position:
             raise UsageError(f"frame {frame} was not rendered yet; the next one is {self._position}")
-        self._restore(frame)
-        self._position = frame
+
+    def _go_on(self, frame: int) -> None:
+        """From where the present is to a frame, the next to be rendered."""
+        self._forward(frame)
+        self._position, self._earliest = frame, self._audible(frame)
         self._tail = self._ceiling.start() if frame == 0 else None
 
     # --- the course of frames -------------------------------------------------------------------------------------
@@ -176,7 +266,8 @@ class Engine:
         while self._posted:
             at, fact = self._posted.popleft()
             self._count += 1
-            heappush(self._pending, (self._mixed if at is None else max(at, self._mixed), self._count, fact))
+            frame = max(self._mixed, self._earliest) if at is None else max(at, self._mixed)
+            heappush(self._pending, (frame, _Taken(self._count, at is None), fact))
 
     def _mix(self, out: npt.NDArray[np.float32]) -> None:
         """Adds the next frames of the mix to float32 `(frames,)`."""
@@ -203,10 +294,10 @@ class Engine:
                 self._keep()
             facts: list[Fact] = []
             while pending and pending[0][0] <= here:
-                _, order, fact = heappop(pending)
+                _, taken, fact = heappop(pending)
                 facts.append(fact)
                 self.facts.append((here, fact))
-                self._orders.append(order)
+                self._taken.append(taken)
             cues = driver.step(here, facts)
             if mixing:
                 self._mixer.apply(cues)
@@ -225,18 +316,29 @@ class Engine:
             self._copies.popleft()
         self._copies.append(self._copy())
 
+    def _audible(self, frame: int) -> int:
+        """The first frame at which a fact leaves alone all that is given out before a frame."""
+        return frame + self._ceiling.ahead if frame else 0
+
     def _restore(self, frame: int) -> None:
         """Makes a frame, before or at the one that is mixed next, the one that is mixed next."""
+        self._back(frame)
+        self._forward(frame)
+
+    def _back(self, frame: int) -> None:
+        """To the copy before a frame: what was taken since is pending again."""
         while len(self._copies) > 1 and self._copies[-1].frame > frame:
             self._copies.pop()
         copy = self._copies[-1] if self._copies[-1].frame <= frame else self._beginning
         self._copies = deque([copy]) if copy is self._beginning else self._copies
-        for (at, fact), order in zip(self.facts[copy.facts :], self._orders[copy.facts :], strict=True):
-            heappush(self._pending, (at, order, fact))
-        del self.facts[copy.facts :], self._orders[copy.facts :]
+        for (at, fact), taken in zip(self.facts[copy.facts :], self._taken[copy.facts :], strict=True):
+            heappush(self._pending, (at, taken, fact))
+        del self.facts[copy.facts :], self._taken[copy.facts :]
         self._driver.restore(copy.driver)
         self._mixer.restore(copy.mixer)
         self._mixed, self._deaf = copy.frame, False
+
+    def _forward(self, frame: int) -> None:
         while self._mixed < frame:
             self._mixed = self._step(frame)
 

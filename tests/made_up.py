@@ -44,6 +44,9 @@ def examples(count: int = 200) -> settings:
 
 NUMBERS = st.integers(0, 2**64 - 1)
 
+REAL = (8_000, 11_025, 16_000, 48_000)
+"""Sample rates at which there is a ceiling; the grids of its cells differ."""
+
 T = TypeVar("T")
 AGENT = ("initializing", "idle", "listening", "thinking", "speaking")
 NAMES = ("listening", "thinking", "speaking", "tool", "away", "on_hold")

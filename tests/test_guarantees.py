@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from made_up import (
     AGENT,
     NUMBERS,
+    REAL,
     Case,
     Samples,
     bursts,
@@ -39,6 +40,7 @@ from made_up import (
 )
 from told import Dips, Reading, changes, near
 
+from soundscape.ceiling import Ceiling
 from soundscape.clip import Clip
 from soundscape.cues import Cue, Fade, Play, Stop
 from soundscape.driver.chance import Chance
@@ -48,9 +50,6 @@ from soundscape.loader import Scene
 from soundscape.scene.tables import Pool
 
 STATES = (*AGENT, "tool", "away", "on_hold", "dancing", "none")
-
-REAL = (8_000, 11_025, 16_000, 48_000)
-"""Sample rates at which there is a ceiling; the grids of its cells differ."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -587,8 +586,10 @@ def goes_back(case: Case, clips: Mapping[str, Clip], rng: Random, frames: int) -
                 later = rng.choice((0, 0, 1, case.rate // 10))
                 other = Fact("user", "speaking")
                 fact = choose(rng, Fact("agent", "thinking"), Fact("agent", "speaking"), other, Fact("close"))
-                reference.add(engine.position + later, fact)
-                engine.post(fact, engine.position + later if later else choose(rng, None, 0))
+                now = not later and choose(rng, True, False)
+                earliest = engine.position + Ceiling(case.rate).ahead if engine.position else 0
+                reference.add(earliest if now else engine.position + later, fact)
+                engine.post(fact, None if now else engine.position + later)
         size = min(frames - engine.position, choose(rng, 1, 7, rng.randint(0, frames), rng.randint(0, frames // 8)))
         if rng.random() < 0.3:
             engine.skip(size)
