@@ -12,6 +12,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 import pytest
+from sources import OneWay
 
 from soundscape.exceptions import OutputError, UsageError
 from soundscape.outputs import MemoryOutput, Output, PacedOutput, to_int16
@@ -23,11 +24,8 @@ RATE = 48_000
 Block = npt.NDArray[np.float32]
 
 
-class Ramp:
+class Ramp(OneWay):
     """Frame n is n / 32768 (from 0 again after 1.0), so that a frame lost or heard twice shows."""
-
-    sample_rate = RATE
-    num_channels = 1
 
     def __init__(self, *, until: int | None = None) -> None:
         self.position = 0

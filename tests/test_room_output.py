@@ -22,19 +22,21 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from livekit import rtc
+from sources import OneWay
 
+from soundscape.clip import Clip
+from soundscape.engine import Engine, Fact
 from soundscape.exceptions import OutputError, UsageError
-from soundscape.outputs.room import RoomOutput
+from soundscape.loader import Scene
+from soundscape.outputs import to_int16
+from soundscape.outputs.room import NativeQueue, RoomOutput
 
 RATE = 48_000
 PERIOD = 480 * 68  # in blocks of the native source, so that a value tells its place in the block
 
 
-class Ramp:
-    """Silence until `go`; from then on 1, 2, 3 ... (of 32768, 1 again after 32640), and the end after `length`."""
-
-    sample_rate = RATE
-    num_channels = 1
+class Ramp(OneWay):
+    """Silence until `go`; from then on 1, 2, 3 ... (of 32768, 1 again after 32640), and silence after `length`."""
 
     def __init__(self, length: int | None = None, *, go: bool = False) -> None:
         self.position = 0
@@ -56,7 +58,10 @@ class Ramp:
         if not self.go:
             return np.zeros((frames, 1), np.float32)
         self._sounded += frames
-        return (ramp(self._sounded)[-frames:, np.newaxis] / 32768).astype(np.float32)
+        sound = ramp(self._sounded)[-frames:, np.newaxis]
+        if self.length is not None:
+            sound[max(0, frames - (self._sounded - self.length)) :] = 0
+        return (sound / 32768).astype(np.float32)
 
 
 def ramp(frames: int) -> npt.NDArray[np.int64]:
@@ -121,7 +126,7 @@ async def test_every_frame_arrives_once_and_in_order_and_closing_waits_for_the_l
     assert np.array_equal(tap.heard, ramp(96_480))
     assert all(len(block) == 480 for block in tap.blocks)
     assert all(block[0] % 480 == 1 and block.all() for block in tap.blocks if block.any())
-    assert output.captured >= 96_480
+    assert output.stats.captured >= 96_480
     assert source.threads == {"soundscape-output"}
 
 
@@ -136,31 +141,52 @@ async def test_a_blocked_event_loop_leaves_no_gap() -> None:
     assert np.array_equal(tap.heard, ramp(48_960))
 
 
-async def test_a_change_is_heard_within_a_tenth_of_a_second() -> None:
-    delays = []
-    for _ in range(5):
-        source, output = Ramp(), RoomOutput(None)
-        await output.start(source)
-        async with tapped(output) as tap:
-            source.go, said = True, time.monotonic()
+async def test_changes_are_heard_at_once_and_to_the_bit_what_the_scene_makes_of_them() -> None:
+    """Half a second is rendered ahead: what is not heard yet is taken back, and not a frame is lost or heard twice."""
+    text = "[base]\nsource = 'bed'\n[states.thinking]\nsource = 'typing'\n[defaults]\ncrossfade = 0.1\n"
+    clips = {
+        name: Clip.from_samples(np.random.default_rng(seed).normal(0, 0.05, 100_000).astype(np.float32), RATE)
+        for seed, name in enumerate(("bed", "typing"))
+    }
+    engine, again = (Engine(Scene.from_toml(text), clips, sample_rate=RATE) for _ in range(2))
+    engine.post(Fact("agent", "listening"))
+    output = RoomOutput(None)
+    await output.start(engine)
+    async with tapped(output) as tap:
+        for n in range(12):
+            await asyncio.sleep(0.1 + 0.0137 * n)
+            engine.post(Fact("agent", ("thinking", "listening")[n % 2]))
             output.changed()
-            await asyncio.sleep(0.15)
-            delays.append(next(at for at, block in zip(tap.times, tap.blocks, strict=True) if block.any()) - said)
-        await output.aclose()
-    assert np.median(delays) < 0.1  # 40 to 70 ms as measured; the rest is for a busy machine
+        await asyncio.sleep(0.2)
+        engine.post(Fact("close"))
+        output.changed()
+        await output.aclose(timeout=5)
+    for frame, fact in engine.facts:
+        again.post(fact, frame)
+    sound = to_int16(again.render(engine.position))[:, 0]
+    heard = np.concatenate(tap.blocks)
+    first = int(np.flatnonzero(heard)[0])
+    offset = next(n for n in np.flatnonzero(sound == heard[first]) if (sound[n:][:480] == heard[first:][:480]).all())
+    heard = heard[first:][: len(sound) - offset]
+    lost = output.stats.gaps + output.stats.disagreements  # on a machine that is too busy: it says so
+    assert lost or np.array_equal(heard, sound[offset:][: len(heard)])
+    assert output.stats.changes == 13
+    latency = output.stats.latency()
+    assert latency is not None
+    assert latency < 0.1  # some 10 ms as measured; the rest is for a busy machine
 
 
 async def test_a_failing_render_is_silence_for_its_blocks_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    source, output = Ramp(10080, go=True), RoomOutput(None)
+    source, output = Ramp(90_000, go=True), RoomOutput(None)
     await output.start(source)
     async with tapped(output) as tap:
         source.broken = True
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.6)
         source.broken = False
         await output.aclose(timeout=10)
     heard = tap.heard
-    assert np.array_equal(heard[heard != 0], ramp(10080)[-np.count_nonzero(heard) :])
-    assert 1 <= np.count_nonzero(heard == 0) / 1440 <= 10
+    assert np.array_equal(heard[heard != 0], ramp(90_000)[-np.count_nonzero(heard) :])
+    assert np.count_nonzero(heard == 0) > 4_800
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
 
 
@@ -168,26 +194,29 @@ async def test_a_failing_render_is_silence_for_its_blocks_and_said_once(caplog: 
 
 
 async def test_a_failed_capture_is_tried_again_and_nothing_is_lost(caplog: pytest.LogCaptureFixture) -> None:
-    class Failing(RoomOutput):
+    class Failing(NativeQueue):
         to_fail = 0
 
-        async def _capture(self, native: rtc.AudioSource, frame: rtc.AudioFrame) -> None:
-            if self.to_fail:
-                self.to_fail -= 1
+        async def capture(self, samples: npt.NDArray[np.int16]) -> None:
+            if Failing.to_fail:
+                Failing.to_fail -= 1
                 raise RuntimeError("InvalidState - failed to capture frame")
-            await super()._capture(native, frame)
+            await super().capture(samples)
 
-    source, output = Ramp(20_160), Failing(None)
+    class Flaky(RoomOutput):
+        queue_type = Failing
+
+    source, output = Ramp(60_000), Flaky(None)
     await output.start(source)
     async with tapped(output) as tap:
         source.go = True
         for _ in range(2):
-            output.to_fail = 2
-            await asyncio.sleep(0.25)
+            Failing.to_fail = 2
+            await asyncio.sleep(0.6)
         await output.aclose(timeout=10)
     heard = tap.heard
-    assert np.array_equal(heard[heard != 0], ramp(20_160))
-    assert output.failures == 4
+    assert np.array_equal(heard[heard != 0], ramp(60_000))
+    assert output.stats.failures == 4
     assert [record.getMessage().split(";")[0] for record in caplog.records] == [
         "the room does not take the background",
         "the room takes the background again",
@@ -195,18 +224,21 @@ async def test_a_failed_capture_is_tried_again_and_nothing_is_lost(caplog: pytes
 
 
 async def test_a_source_closed_underneath_is_not_pumped_faster_than_time() -> None:
+    class Closing(NativeQueue):
+        async def capture(self, samples: npt.NDArray[np.int16]) -> None:
+            await self.source.aclose()
+            await super().capture(samples)  # returns at once, without yielding
+
     class Closed(RoomOutput):
-        async def _capture(self, native: rtc.AudioSource, frame: rtc.AudioFrame) -> None:
-            await native.aclose()
-            await super()._capture(native, frame)  # returns at once, without yielding
+        queue_type = Closing
 
     source, output = Ramp(), Closed(None)
     began = time.monotonic()
     await output.start(source)
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(1)
     await output.aclose(timeout=0.1)
-    # Ahead by no more than the queue and three blocks.
-    assert 0.4 * RATE < source.position < (time.monotonic() - began + 0.09) * RATE
+    # Ahead by no more than the queue and what looking for its clock takes, twice.
+    assert 0.9 * RATE < source.position < (time.monotonic() - began + 1.5) * RATE
     assert not output_threads()
 
 
@@ -298,6 +330,13 @@ def test_a_process_may_be_forked_before_its_first_call_and_end_without_closing()
             class Silence:
                 sample_rate, num_channels, position, finished = 48_000, 1, 0, False
 
+                @property
+                def silent_until(self):
+                    return self.position
+
+                def keep(self):
+                    pass
+
                 def render(self, frames):
                     self.position += frames
                     return np.zeros((frames, 1), np.float32)
@@ -386,10 +425,7 @@ async def test_options_and_name_are_the_callers_to_choose() -> None:
     await output.aclose()
 
 
-def test_what_would_end_the_process_or_pass_for_the_voice_is_refused() -> None:
-    for queue_ms in (0, -10, 25):
-        with pytest.raises(UsageError, match="multiple of 10"):
-            RoomOutput(None, queue_ms=queue_ms)
+def test_what_would_pass_for_the_voice_is_refused() -> None:
     with pytest.raises(UsageError, match="SOURCE_MICROPHONE"):
         RoomOutput(None, options=rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE))
 

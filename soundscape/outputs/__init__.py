@@ -9,6 +9,9 @@ import asyncio
 import logging
 import math
 from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -16,7 +19,7 @@ import numpy.typing as npt
 
 from soundscape.exceptions import UsageError
 
-__all__ = ["MemoryOutput", "Output", "PacedOutput", "Source", "to_int16"]
+__all__ = ["MemoryOutput", "Output", "PacedOutput", "Source", "Stats", "to_int16"]
 
 logger = logging.getLogger("soundscape")
 
@@ -48,8 +51,25 @@ class Source(Protocol):
         """Whether the scene was closed, its fade is over, and everything that follows is exact silence."""
         ...
 
+    @property
+    def silent_until(self) -> float:
+        """Up to which frame everything is exact silence unless something is posted; `position` where unknown."""
+        ...
+
     def render(self, frames: int) -> npt.NDArray[np.float32]:
         """The next `frames` frames: float32 `(frames, channels)`. Facts posted before are heard from the first on."""
+        ...
+
+    def rest(self, frame: int) -> None:
+        """Goes on to a frame, at most `silent_until`, without rendering."""
+        ...
+
+    def keep(self) -> None:
+        """All that was rendered will be heard, but for what is taken back."""
+        ...
+
+    def take_back(self, frame: int) -> None:
+        """Goes back to a frame that nobody has heard, and answers there what was posted since."""
         ...
 
 
@@ -108,12 +128,19 @@ class SafeSource:
 
     Attributes:
         source: the source itself.
+        sample_rate: frames per second.
         failures: blocks answered with silence.
     """
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        self.sample_rate = source.sample_rate
         self.failures = 0
+
+    @property
+    def position(self) -> int:
+        """The next frame to be rendered."""
+        return self.source.position
 
     @property
     def finished(self) -> bool:
@@ -123,6 +150,35 @@ class SafeSource:
         except Exception as error:
             self._failed(error)
             return False
+
+    @property
+    def silent_until(self) -> float:
+        """As the source says; a source that cannot tell may sound at once."""
+        try:
+            return self.source.silent_until
+        except Exception as error:
+            self._failed(error)
+            return self.source.position
+
+    def keep(self) -> None:
+        """As the source does."""
+        self._went(self.source.keep)
+
+    def rest(self, frame: int) -> bool:
+        """Goes on to a frame without rendering; whether it could."""
+        return self._went(self.source.rest, frame)
+
+    def take_back(self, frame: int) -> bool:
+        """Goes back to a frame; whether it could."""
+        return self._went(self.source.take_back, frame)
+
+    def _went(self, go: Callable[..., None], *where: int) -> bool:
+        try:
+            go(*where)
+        except Exception as error:
+            self._failed(error)
+            return False
+        return True
 
     def render(self, frames: int) -> npt.NDArray[np.float32]:
         """The next `frames` frames, float32 `(frames, channels)`. Never raises."""
@@ -140,6 +196,47 @@ class SafeSource:
         self.failures += 1
         if self.failures == 1:
             logger.error("rendering failed, silence instead; said once", exc_info=error)
+
+
+@dataclass
+class Stats:
+    """What an output has seen so far.
+
+    Attributes:
+        changes: facts that were answered; those of one moment count once.
+        captured: frames handed on.
+        gaps: how often there was silence in the sound's stead, as far as can be known.
+        gap_seconds: how much of it.
+        fallbacks: how often it gave up answering at once for a while.
+        disagreements: how often the native queue was not where it was believed to be.
+        failures: captures that failed; each was tried again.
+        recoveries: how often captures went on after a failure.
+        render_seconds: time spent on rendering.
+        seconds: time since the first block.
+        latencies: seconds from each of the last changes to the first sound that tells of it leaving the queue.
+    """
+
+    changes: int = 0
+    captured: int = 0
+    gaps: int = 0
+    gap_seconds: float = 0.0
+    fallbacks: int = 0
+    disagreements: int = 0
+    failures: int = 0
+    recoveries: int = 0
+    render_seconds: float = 0.0
+    seconds: float = 0.0
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
+
+    def answered(self, seconds: float) -> None:
+        """A change was answered after so many seconds."""
+        self.changes += 1
+        self.latencies.append(seconds)
+
+    def latency(self, share: float = 0.5) -> float | None:
+        """Seconds that such a share of the last changes took at most, the median unless said; None without any."""
+        ordered = sorted(self.latencies)
+        return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else None
 
 
 class PacedOutput(ABC):

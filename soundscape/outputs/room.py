@@ -1,13 +1,9 @@
 """The call: a published audio track, fed by a thread that a busy session cannot stop.
 
-One thread per process, with an event loop of its own, pumps every room output. It starts with the first and ends with
-the last; nothing exists at import, so a process may be forked before its first call. While the session's loop is
-blocked, it goes on (it waits for the interpreter's lock only, 5 ms at most each time it is taken from it).
-
-LiveKit's native source takes 10 ms out of its queue every 10 ms, and sends silence where there is nothing. A capture
-completes on the tick that leaves `queue_ms` in it; then the next block is rendered and captured. So the queue holds
-between `queue_ms` and a block more, a fact is heard `queue_ms` + 10 to 30 ms after it was posted, and the pump may be
-`queue_ms` + 10 ms late before there is a gap.
+One thread per process, with an event loop of its own, pumps every room output (`soundscape.outputs.pump`). It starts
+with the first and ends with the last; nothing exists at import, so a process may be forked before its first call. While
+the session's loop is blocked, it goes on (it waits for the interpreter's lock only, 5 ms at most each time it is taken
+from it).
 """
 
 from __future__ import annotations
@@ -19,27 +15,35 @@ import logging
 import threading
 
 import numpy as np
+import numpy.typing as npt
 from livekit import rtc
 
 from soundscape.exceptions import OutputError, UsageError
-from soundscape.outputs import SafeSource, Source, to_int16
+from soundscape.outputs import SafeSource, Source, Stats
+from soundscape.outputs.pump import DEEP_MS, Pump
 
-__all__ = ["RoomOutput"]
+__all__ = ["NativeQueue", "RoomOutput"]
 
 logger = logging.getLogger("soundscape")
 
-QUEUE_MS = 30
-"""Heard after 40 to 70 ms, with 40 ms to be late; each 10 ms less is heard 10 ms earlier and gives 10 ms less."""
-
-_BLOCK_SECONDS = 0.03
-"""Most of what a call costs is the capture, whatever is in it: 30 ms cost two thirds of 20 and are heard 5 ms later."""
-
-_TICK_SECONDS = 0.01
 _PUBLISH_SECONDS = 10.0
 _UNPUBLISH_SECONDS = 1.0
 _LET_GO_SECONDS = 1.0
-_RETRY_SECONDS = (0.05, 1.0)  # the first wait after a failed capture, doubled up to the second
 _BITRATE = 48_000  # what LiveKit's clients call music; their default for speech is half of it
+
+
+class NativeQueue:
+    """A native source as the pump's queue."""
+
+    def __init__(self, source: rtc.AudioSource) -> None:
+        self.source = source
+
+    async def capture(self, samples: npt.NDArray[np.int16]) -> None:
+        frames, channels = samples.shape
+        await self.source.capture_frame(rtc.AudioFrame(samples.tobytes(), self.source.sample_rate, channels, frames))
+
+    def clear(self) -> None:
+        self.source.clear_queue()
 
 
 class RoomOutput:
@@ -49,29 +53,26 @@ class RoomOutput:
         room: the connected room; `None` publishes nothing and offers `track` alone, for tests.
         track_name: front ends look for this name; it is also how the publication is found again after a reconnect,
             which gives it another SID. Unique in the room, please.
-        queue_ms: what the native queue holds back against being late, a positive multiple of 10.
         options: how the track is published. Unless given: no DTX, which chops a quiet bed into pieces, and a bit rate
             for music.
 
     Attributes:
-        captured: frames handed to LiveKit.
-        failures: captures that failed; each was tried again.
+        stats: what it has seen so far.
 
     Raises:
-        UsageError: `queue_ms` is no positive multiple of 10, or `options` call the track a microphone, which would make
-            it the one that is transcribed as the agent's voice.
+        UsageError: `options` call the track a microphone, which would make it the one that is transcribed as the
+            agent's voice.
     """
+
+    queue_type: type[NativeQueue] = NativeQueue
 
     def __init__(
         self,
         room: rtc.Room | None,
         *,
         track_name: str = "background_audio",
-        queue_ms: int = QUEUE_MS,
         options: rtc.TrackPublishOptions | None = None,
     ) -> None:
-        if queue_ms <= 0 or queue_ms % 10:  # anything else is a panic in the native source and ends the process
-            raise UsageError(f"queue_ms is {queue_ms}; it must be a positive multiple of 10")
         if options is None:
             options = rtc.TrackPublishOptions(dtx=False)
             options.audio_encoding.max_bitrate = _BITRATE
@@ -79,17 +80,15 @@ class RoomOutput:
             raise UsageError(
                 "a background cannot be published as SOURCE_MICROPHONE: it would pass for the agent's voice"
             )
-        self.captured = 0
-        self.failures = 0
+        self.stats = Stats()
         self._room = room
         self._track_name = track_name
-        self._queue = queue_ms / 1000
         self._options = options
         self._track: rtc.LocalAudioTrack | None = None
         self._native: rtc.AudioSource | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # the thread's, while this output uses it
         self._pumping: asyncio.Task[None] | None = None  # on that loop
-        self._recovered = False
+        self._pump: Pump | None = None  # on that loop
         self._closed = False
         self._leaving: asyncio.Task[None] | None = None  # a cancelled aclose's: a task that nobody holds may vanish
 
@@ -108,15 +107,17 @@ class RoomOutput:
 
         Raises:
             OutputError: the track cannot be published.
-            UsageError: it was started before.
+            UsageError: it was started before, or the source's rate has no whole number of frames in 10 ms.
         """
+        if source.sample_rate % 100:
+            raise UsageError(f"a room takes 10 ms at a time: {source.sample_rate} frames a second cannot be divided so")
         if self._loop is not None or self._closed:
             raise UsageError("RoomOutput was started before; an output is started once")
         self._loop = loop = _thread.acquire()
         try:
             # Captures run on the thread's loop; on any other than the source's own they would hang.
             self._native = native = rtc.AudioSource(
-                source.sample_rate, source.num_channels, queue_size_ms=round(self._queue * 1000), loop=loop
+                source.sample_rate, source.num_channels, queue_size_ms=DEEP_MS, loop=loop
             )
             self._track = track = rtc.LocalAudioTrack.create_audio_track(self._track_name, native)
             await self._publish(track)
@@ -130,7 +131,11 @@ class RoomOutput:
             loop.call_soon_threadsafe(self._begin, SafeSource(source), native)
 
     def changed(self) -> None:
-        """The queue is short: what is in it is heard before anything could be taken back."""
+        """Takes back what is not heard yet."""
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # the thread may just have ended
+                loop.call_soon_threadsafe(self._tell, loop.time())
 
     async def aclose(self, *, timeout: float = 0.0) -> None:
         """Plays on until the source has finished and is heard, `timeout` seconds at most, then takes the track back:
@@ -211,62 +216,24 @@ class RoomOutput:
         return gone
 
     def _begin(self, source: SafeSource, native: rtc.AudioSource) -> None:
-        self._pumping = asyncio.get_running_loop().create_task(self._pump(source, native))
+        self._pump = Pump(source, self.queue_type(native), self.stats)
+        self._pumping = asyncio.get_running_loop().create_task(self._pump.run(), name="soundscape.pump")
+
+    def _tell(self, at: float) -> None:
+        if self._pump is not None:
+            self._pump.changed(at)
 
     async def _played_out(self) -> None:
         if self._pumping is not None:
             await asyncio.wait([self._pumping])
 
     async def _finish(self, native: rtc.AudioSource | None) -> None:
-        pumping, self._pumping = self._pumping, None
+        pumping, self._pumping, self._pump = self._pumping, None, None
         if pumping is not None:
             pumping.cancel()
             await asyncio.wait([pumping])
         if native is not None:
             await native.aclose()
-
-    async def _pump(self, source: SafeSource, native: rtc.AudioSource) -> None:
-        loop = asyncio.get_running_loop()
-        frames = round(native.sample_rate * _BLOCK_SECONDS)
-        seconds = frames / native.sample_rate
-        # One for all blocks: a capture copies it before it waits, and only one is under way.
-        frame = rtc.AudioFrame.create(native.sample_rate, native.num_channels, frames)
-        samples = np.frombuffer(frame.data, np.int16).reshape(frames, native.num_channels)
-        played = loop.time()  # when all that was captured will have been played, at the earliest
-        while not source.finished:
-            to_int16(source.render(frames), samples)
-            played = max(played, loop.time()) + seconds
-            await self._deliver(native, frame)
-            self.captured += frames
-            ahead = played - loop.time()
-            if ahead > self._queue + seconds:
-                # Never with a source that keeps its queue: a closed one takes everything at once, without so much as
-                # a turn of the loop, and this loop would take every session of the process with it.
-                await asyncio.sleep(ahead - self._queue)
-        await asyncio.sleep(played + _TICK_SECONDS - loop.time())
-
-    async def _deliver(self, native: rtc.AudioSource, frame: rtc.AudioFrame) -> None:
-        """Captures a block, again and again until it is taken: what follows is heard whole."""
-        wait, most = _RETRY_SECONDS
-        failed = False
-        while True:
-            try:
-                await self._capture(native, frame)
-            except Exception as error:
-                self.failures += 1
-                failed = True
-                if self.failures == 1:
-                    logger.warning("the room does not take the background; trying again, said once", exc_info=error)
-                await asyncio.sleep(wait)
-                wait = min(2 * wait, most)
-            else:
-                if failed and not self._recovered:
-                    self._recovered = True
-                    logger.warning("the room takes the background again; said once")
-                return
-
-    async def _capture(self, native: rtc.AudioSource, frame: rtc.AudioFrame) -> None:
-        await native.capture_frame(frame)
 
 
 class _OutputThread:

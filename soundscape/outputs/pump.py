@@ -1,0 +1,486 @@
+"""The pump: keeps a native queue filled from a source, deep enough to bridge what a busy process does to it, and takes
+back what is not heard yet when something changes.
+
+**The queue.** LiveKit's native source takes 10 ms out of its queue at each tick of a clock of its own, and sends
+silence where there is less. It does not say where it is. But a capture that leaves more than the queue's size in it
+completes at the tick that brings it down to that: then a tick has just been, and what has gone is known to the frame.
+From there the clock goes on by itself (`Ticks`). Each top-up exceeds the size by a tick, so each is another look.
+
+**Answering.** On a change the source is taken back to the frame that a tick to come will begin with, and rendered again
+from there; just after the tick before it the queue is cleared and the new sound captured. Between these two nothing may
+come, and a tick least of all: so all is rendered before, and it is only done with most of the 10 ms left. The
+interpreter's lock may still be in other hands: giving it away and asking for it back says how long that takes now. What
+comes too late is tried again a tick further on.
+
+**Falling back.** Where that does not succeed, nothing is taken back for a while, the change comes with what is rendered
+next, and the queue is kept only as deep as the delays that were seen ask for. Never a gap for the sake of promptness.
+
+**Silence.** While the source knows of nothing but silence ahead nothing is captured: the clock goes on.
+
+**Gaps.** A tick that found less than it takes sent silence in our stead; the clock shows it when the pump was late, the
+next look shows it in any case. What follows is heard whole, later by as much.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections import deque
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from soundscape.outputs import SafeSource, Stats, to_int16
+
+__all__ = ["DEEP_MS", "Pump", "Queue", "Ticks"]
+
+logger = logging.getLogger("soundscape")
+
+DEEP_MS = 600
+"""The queue's size: as deep as LiveKit's player keeps its own, at the least. What a change costs grows with it: 0.4 ms
+for each answer."""
+
+_TICK = 0.01
+_LOW = 0.4  # seconds in the queue at which it is topped up: 5 captures a second
+_IDLE = 0.5  # seconds of silence ahead that are worth to stop for
+_LEAD = 0.1  # seconds before the end of such silence
+
+_FROM, _TO = 0.002, 0.008
+"""When to clear and capture, from the tick on: it comes late now and then, and both take 0.6 ms (*measured*)."""
+
+_HELD, _TO_IF_HELD = 0.0005, 0.004
+"""Whether the interpreter's lock is in other hands; it comes back within 5 ms (`sys.getswitchinterval()`)."""
+
+_LOOK = 0.002  # a look begins so long after a tick, to be over soon
+_AGREED = 0.0025  # how far a look's tick may be from where it was believed to be
+_ATTEMPTS = 8
+_SHALLOW = (0.06, _LOW)  # what is kept in the queue while nothing is taken back
+_TRY_AGAIN = (1.0, 60.0)
+_RETRY = (0.05, 1.0)  # the first wait after a failed capture, doubled up to the second
+
+_Samples = npt.NDArray[np.int16]
+
+
+class Queue(Protocol):
+    """The native queue."""
+
+    async def capture(self, samples: npt.NDArray[np.int16]) -> None:
+        """Appends int16 `(frames, channels)`; complete once no more than the queue's size is in it."""
+        ...
+
+    def clear(self) -> None:
+        """Drops what is in it."""
+        ...
+
+
+class Ticks:
+    """The clock of a native queue, by which frames go.
+
+    Args:
+        frames: how many go at a tick.
+    """
+
+    def __init__(self, frames: int) -> None:
+        self.frames = frames
+        self.begun = False  # whether one was ever seen
+        self.known = False  # whether it is sure which frames go
+        self._origin = 0.0  # the time of tick 0
+        self._base = 0  # what has gone after it
+        self._seen: deque[float] = deque(maxlen=32)
+
+    def number(self, at: float) -> int:
+        """The last tick at a time."""
+        return math.floor((at - self._origin) / _TICK)
+
+    def time(self, number: int) -> float:
+        """When a tick is."""
+        return self._origin + number * _TICK
+
+    def gone(self, number: int) -> int:
+        """How many frames have gone once a tick has been: the next one takes that frame and those that follow."""
+        return self._base + number * self.frames
+
+    def after(self, frame: float) -> int:
+        """The first tick once it has been all frames before this one have gone."""
+        return math.ceil((frame - self._base) / self.frames)
+
+    def begin(self, at: float, gone: int) -> None:
+        """A tick was seen for the first time."""
+        self.begun, self.known, self._origin, self._base = True, True, at, gone
+        self._seen.clear()
+        self._seen.append(at)
+
+    def seen(self, at: float, gone: int) -> None:
+        """A tick was seen where it was believed to be. Whoever sees it is late now and then, never early."""
+        self._seen.append(at - (gone - self._base) // self.frames * _TICK)
+        self._origin = min(self._seen)
+
+    def hold(self, ticks: int) -> None:
+        """So many ticks took nothing."""
+        self._base -= ticks * self.frames
+
+    def shift(self, frames: int) -> None:
+        """Frames are counted from elsewhere."""
+        self._base += frames
+
+
+class Pump:
+    """Pumps one source into one native queue, on one event loop.
+
+    Args:
+        source: what is rendered.
+        queue: the native queue, empty, of `DEEP_MS`.
+        stats: where it is counted.
+    """
+
+    def __init__(self, source: SafeSource, queue: Queue, stats: Stats) -> None:
+        rate = source.sample_rate
+        self._source = source
+        self._queue = queue
+        self._stats = stats
+        self._rate = rate
+        self._ticks = Ticks(rate // 100)
+        self._size = rate * DEEP_MS // 1000
+        self._pushed = source.position  # the frame that follows all that was captured
+        self._sounded = self._pushed  # the frame after the last one that was not silent
+        self._told: float | None = None  # when the first change was that is not answered yet
+        self._waking: asyncio.Future[None] | None = None
+        self._deep = True
+        self._idle = False
+        self._suspected = 0  # ticks that seem to have taken nothing
+        self._lag = 0.0  # the latest delays, the largest of them
+        self._takes = 0.002  # how long an answer takes to render
+        self._again_at, self._again = 0.0, _TRY_AGAIN[0]
+        self._loop = asyncio.get_running_loop()
+
+    def changed(self, at: float) -> None:
+        """Something was posted to the source at a time of the loop's clock. On the loop."""
+        if self._told is None:
+            self._told = at
+        if self._waking is not None and not self._waking.done():
+            self._waking.set_result(None)
+
+    async def run(self) -> None:
+        """Pumps until the source has finished and its last sound has gone."""
+        began = self._loop.time()
+        await self._find()
+        while not self._source.finished:
+            self._account()
+            if self._told is not None or self._idle:
+                told, self._told = self._told, None
+                await self._answer(told)
+            else:
+                await self._top_up()
+            self._stats.seconds = self._loop.time() - began
+            if not self._source.finished:
+                await self._wait()
+        await asyncio.sleep(self._ticks.time(self._ticks.after(self._sounded) + 1) - self._loop.time())
+
+    # --- filling --------------------------------------------------------------------------------------------------
+
+    async def _wait(self) -> None:
+        """Until there is something to do."""
+        if self._told is not None:
+            return
+        due = self._due()
+        if due is not None and due <= self._loop.time():
+            return
+        self._waking = self._loop.create_future()
+        timer = None if due is None else self._loop.call_at(due, self._wake, self._waking)
+        try:
+            await self._waking
+        finally:
+            self._waking = None
+            if timer is not None:
+                timer.cancel()
+        if due is not None and self._told is None:
+            self._late(self._loop.time() - due)
+
+    @staticmethod
+    def _wake(waking: asyncio.Future[None]) -> None:
+        if not waking.done():
+            waking.set_result(None)
+
+    def _due(self) -> float | None:
+        """When the queue is to be topped up, or what is silent ends; None for never."""
+        ticks = self._ticks
+        if self._idle:
+            silent = self._source.silent_until
+            return None if silent == math.inf else ticks.time(ticks.after(silent)) - _LEAD
+        if self._suspected:
+            return ticks.time(ticks.number(self._loop.time()) + 1) + _LOOK
+        return ticks.time(ticks.after(self._pushed - self._level * self._rate)) + _LOOK
+
+    @property
+    def _level(self) -> float:
+        """Seconds that are kept in the queue."""
+        return _LOW if self._deep else min(max(3 * self._lag + 0.04, _SHALLOW[0]), _SHALLOW[1])
+
+    @property
+    def _wanted(self) -> int:
+        """Frames that the queue is to hold after a top-up."""
+        return self._size if self._deep else math.ceil(1.5 * self._level / _TICK) * self._ticks.frames
+
+    @property
+    def _queued(self) -> int:
+        """Frames that the queue holds, by the clock."""
+        ticks = self._ticks
+        return max(self._pushed - ticks.gone(ticks.number(self._loop.time())), 0) if ticks.begun else 0
+
+    def _late(self, seconds: float) -> None:
+        self._lag = max(seconds, 0.98 * self._lag)
+
+    def _account(self) -> None:
+        """Counts the ticks that found nothing because the pump was late."""
+        if not self._idle and self._ticks.known:
+            gone = self._ticks.gone(self._ticks.number(self._loop.time()))
+            over = -(-(gone - self._pushed) // self._ticks.frames)
+            if over > 0:
+                self._gap(over)
+                self._ticks.known = not self._deep  # what is captured now may still meet the next tick, or not
+
+    def _gap(self, ticks: int) -> None:
+        self._ticks.hold(ticks)
+        self._stats.gaps += 1
+        self._stats.gap_seconds += ticks * _TICK
+
+    async def _top_up(self) -> None:
+        if self._source.silent_until - self._pushed >= _IDLE * self._rate:
+            self._idle = True
+        elif not self._ticks.known:
+            await self._find()
+        elif self._deep:
+            await self._look()
+        elif self._loop.time() >= self._again_at:
+            await self._try_again()
+        else:
+            began = self._loop.time()
+            await self._push(max(self._wanted - self._queued, 2 * self._ticks.frames))
+            self._late(self._loop.time() - began)
+
+    async def _push(self, frames: int) -> float:
+        """Renders and captures what follows.
+
+        Returns:
+            When it was captured.
+        """
+        if off := self._source.position - self._pushed:  # the source has failed to go where it should
+            self._pushed += off
+            self._ticks.shift(off)
+        samples = self._render(frames)
+        at = self._loop.time()
+        await self._deliver(samples)
+        return at
+
+    def _render(self, frames: int) -> _Samples:
+        began = time.perf_counter()
+        samples = to_int16(self._source.render(frames))
+        self._stats.render_seconds += time.perf_counter() - began
+        return samples
+
+    async def _deliver(self, samples: _Samples) -> None:
+        """Captures a block, again and again until it is taken: what follows is heard whole."""
+        wait, most = _RETRY
+        failed = False
+        while True:
+            try:
+                await self._queue.capture(samples)
+                break
+            except Exception as error:
+                failed = True
+                self._stats.failures += 1
+                if self._stats.failures == 1:
+                    logger.warning("the room does not take the background; trying again, said once", exc_info=error)
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, most)
+        if failed:
+            self._ticks.known = False
+            if not self._stats.recoveries:
+                logger.warning("the room takes the background again; said once")
+            self._stats.recoveries += 1
+        sounding = np.flatnonzero(samples)
+        if len(sounding):
+            self._sounded = self._pushed + int(sounding[-1]) // samples.shape[1] + 1
+        self._pushed += len(samples)
+        self._stats.captured += len(samples)
+        self._source.keep()
+
+    # --- looks at the native clock --------------------------------------------------------------------------------
+
+    async def _find(self) -> bool:
+        """Finds out where the queue is, from nothing but that it is not over full.
+
+        Returns:
+            Whether it could be: a source that was closed takes everything at once.
+        """
+        ticks = self._ticks
+        frames = self._size + 2 * ticks.frames - self._queued
+        for _ in range(_ATTEMPTS):
+            began = await self._push(frames)
+            done, gone = self._loop.time(), self._pushed - self._size
+            if done - began > _TICK / 5:
+                silent = (ticks.gone(ticks.number(done)) - gone) // ticks.frames if ticks.begun else 0
+                if silent > 0:
+                    self._gap(silent)
+                ticks.begin(done, gone)
+                self._suspected = 0
+                return True
+            frames = 2 * ticks.frames
+        ticks.begin(self._loop.time(), self._pushed - self._size)
+        self._fall_back("the native queue does not keep its time")
+        return False
+
+    async def _look(self) -> None:
+        """Tops the queue up by a tick more than it is to hold, and sees when that tick is."""
+        ticks = self._ticks
+        number = ticks.number(self._loop.time())
+        frames = self._size + ticks.frames - (self._pushed - ticks.gone(number))
+        if frames <= 0:  # one look is still under way
+            await asyncio.sleep(ticks.time(number + 1) + _LOOK - self._loop.time())
+            return
+        began = await self._push(frames)
+        if ticks.number(began) == number and began - ticks.time(number) <= _TO:  # else too near a tick to tell anything
+            self._see(number + 1)
+
+    def _see(self, number: int) -> None:
+        """A capture is complete that was to be at a tick."""
+        ticks, done = self._ticks, self._loop.time()
+        late = done - ticks.time(number)
+        if not ticks.known:
+            return
+        if (
+            late < -_AGREED
+        ):  # there was less in the queue: a tick was later than it should be, and took the wrong frames
+            ticks.known = False
+            self._stats.disagreements += 1
+            return
+        self._late(late)
+        silent = round(late / _TICK)
+        if late <= _AGREED:
+            self._suspected = 0
+            ticks.seen(done, self._pushed - self._size)
+        elif silent and silent == self._suspected:  # twice the same: it was not us who were late
+            self._suspected = 0
+            self._gap(silent)
+        else:
+            self._suspected = silent
+
+    async def _sure(self) -> bool:
+        """Looks until it is known where the queue is; whether that can be done."""
+        for _ in range(_ATTEMPTS):
+            if self._ticks.known and not self._suspected:
+                return True
+            await (self._look() if self._ticks.known else self._find())
+            if not self._deep:
+                return False
+        return self._ticks.known and not self._suspected
+
+    # --- answers --------------------------------------------------------------------------------------------------
+
+    async def _answer(self, told: float | None) -> None:
+        """Plays what the source makes of a change, or of the end of a silence, as soon as can be."""
+        if self._idle:
+            self._oversleep()
+        elif not self._deep:
+            self._answered(told, self._ticks.after(self._pushed))
+            return
+        for _ in range(_ATTEMPTS):
+            if not self._idle and not await self._sure():
+                break
+            number = self._next(self._loop.time() + self._takes)
+            frame = self._ticks.gone(number)
+            if not self._idle and frame >= self._pushed:
+                break
+            began = self._loop.time()
+            if not self._go(frame):
+                break
+            samples = self._render(self._wanted + self._ticks.frames)
+            self._takes = max(self._loop.time() - began + 0.0005, 0.9 * self._takes)
+            if await self._swap(samples, frame, number):
+                self._answered(told, number)
+                self._again = _TRY_AGAIN[0]
+                return
+        if self._idle:
+            self._idle = False
+            self._pushed = self._ticks.gone(self._ticks.number(self._loop.time()))
+            self._ticks.known = False
+        self._go(self._pushed)
+        self._answered(told, self._ticks.after(self._pushed))
+        self._fall_back("the process is too busy")
+
+    def _next(self, ready: float) -> int:
+        """The first tick after which what is ready at a time comes soon enough."""
+        ticks = self._ticks
+        return max(ticks.number(self._loop.time()), ticks.number(ready - _TO) + 1)
+
+    def _oversleep(self) -> None:
+        """Where a silence was to be over already, it is longer by as much."""
+        silent = self._source.silent_until
+        gone = self._ticks.gone(self._next(self._loop.time() + self._takes))
+        if gone > silent:
+            self._gap(math.ceil((gone - silent) / self._ticks.frames))
+
+    def _go(self, frame: int) -> bool:
+        """Makes a frame the next to be rendered."""
+        if frame > self._source.position:
+            return self._source.rest(frame)
+        return self._source.take_back(frame)
+
+    async def _swap(self, samples: _Samples, frame: int, number: int) -> bool:
+        """Puts other samples in place of what the queue holds after a tick.
+
+        Returns:
+            Whether there was time for it.
+        """
+        tick, loop = self._ticks.time(number), self._loop
+        if (early := tick + _FROM - loop.time()) > 0:
+            await asyncio.sleep(early)
+        asked = loop.time()
+        time.sleep(0)  # noqa: ASYNC251 - gives the interpreter's lock away, and waits until it is back
+        now = loop.time()
+        if now - tick > (_TO if now - asked < _HELD else _TO_IF_HELD):
+            return False
+        try:
+            self._queue.clear()
+        except Exception as error:
+            logger.debug("the queue could not be cleared: %r", error)
+            return False
+        self._pushed = frame
+        self._idle = False
+        await self._deliver(samples)
+        if self._deep:
+            self._see(number + 1)
+        return True
+
+    def _answered(self, told: float | None, number: int) -> None:
+        """A change is heard after a tick."""
+        if told is not None:
+            self._stats.answered(self._ticks.time(number + 1) - told)
+
+    # --- the way back ---------------------------------------------------------------------------------------------
+
+    def _fall_back(self, why: str) -> None:
+        self._again_at = self._loop.time() + self._again
+        self._again = min(2 * self._again, _TRY_AGAIN[1])
+        if not self._deep:
+            return
+        self._deep = False
+        self._stats.fallbacks += 1
+        if self._stats.fallbacks == 1:
+            logger.warning("the background answers late for a while, said once: %s", why)
+
+    async def _try_again(self) -> None:
+        """Whether the clock can be relied on again."""
+        self._deep = await self._find()
+        if not self._deep:
+            return
+        before, self._lag = self._lag, 0.0
+        await asyncio.sleep(self._ticks.time(self._ticks.number(self._loop.time()) + 1) + _LOOK - self._loop.time())
+        await self._look()
+        if self._suspected or not self._ticks.known or self._lag > _AGREED:
+            self._lag = max(before, self._lag)
+            self._deep = False
+            self._fall_back("")
