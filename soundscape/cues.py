@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from soundscape.gain import Envelope, db_to_linear
 
-__all__ = ["DUCK_FLOOR", "Cue", "Duck", "Fade", "Play", "Stop", "to_frames"]
+__all__ = ["DUCK_FLOOR", "Cue", "Duck", "Fade", "Gain", "Play", "Stop", "to_frames"]
 
 DUCK_FLOOR = db_to_linear(-24.0)
 """The least that dips on one bus make of it together: their linear gains multiply down to this."""
@@ -24,6 +25,7 @@ class Play:
     Attributes:
         at: absolute frame.
         playback: the playback's number; a playback is made by its first `Play`.
+        key: the layer's.
         source: the clip, as the scene writes it.
         offset: the clip's frame to begin at.
         loop: whether the clip repeats until the playback ends.
@@ -36,6 +38,7 @@ class Play:
 
     at: int
     playback: int
+    key: str
     source: str
     offset: int
     loop: bool
@@ -95,4 +98,23 @@ class Duck:
     duration: int
 
 
-Cue = Play | Fade | Stop | Duck
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """The gain that was set of a bus or of a layer moves from its present value; before its first cue it is at 1.
+
+    Attributes:
+        at: absolute frame.
+        of: what it is set of.
+        name: the bus's name, or the layer's key.
+        gain: the linear gain to reach.
+        duration: frames to reach it in.
+    """
+
+    at: int
+    of: Literal["bus", "layer"]
+    name: str
+    gain: float
+    duration: int
+
+
+Cue = Play | Fade | Stop | Duck | Gain

@@ -25,12 +25,12 @@ import numpy.typing as npt
 from soundscape.ceiling import Ceiling, Tail
 from soundscape.clip import Clip
 from soundscape.driver import Driver, Entry
-from soundscape.driver.states import FACT_KINDS, Fact, FactKind
+from soundscape.driver.facts import Fact, FactKind, SetGain, flaw
 from soundscape.exceptions import UsageError
 from soundscape.mixer import Mixer
 from soundscape.scene import SceneModel
 
-__all__ = ["Engine", "Entry", "Fact", "FactKind"]
+__all__ = ["Engine", "Entry", "Fact", "FactKind", "SetGain"]
 
 HISTORY_SECONDS = 1.0
 """How far back copies are kept, and with them quick to come back to."""
@@ -131,7 +131,7 @@ class Engine:
         return self._driver.bus_gain(bus, max(0, self._mixed - 1) if frame is None else frame)
 
     def post(self, fact: Fact, at: int | None = None) -> None:
-        """Something became true of the session.
+        """Something became true of the session, or was asked for.
 
         Args:
             fact: what.
@@ -140,8 +140,8 @@ class Engine:
         Raises:
             UsageError: there is no such fact.
         """
-        if fact.kind not in FACT_KINDS or (fact.kind == "agent" and not fact.value):
-            raise UsageError(f"{fact!r} is no fact: its kind is one of {', '.join(FACT_KINDS)}; an agent has a state")
+        if wrong := flaw(fact):
+            raise UsageError(f"{fact!r} is no fact: {wrong}")
         self._posted.append((at, fact))
 
     def render(self, frames: int) -> npt.NDArray[np.float32]:

@@ -5,11 +5,11 @@ pool crosses over to its next clip, the one before. Everything is a closed form 
 playback at a frame, and the clip's frame that sounds there. A block is cut where such a form changes; what is rendered
 therefore does not depend on the blocks in which it is asked for, to the last bit.
 
-    frame of a playback = clip x (layer envelope x pick envelope x pick gain x the dips on its bus)
+    frame of a playback = clip x (layer envelope x pick envelope x pick gain x the dips on its bus x what was set of it)
 
 summed in the order in which the playbacks began, in float32. The pick's gain holds all that never moves while it
 sounds: the pick's own, the clip's, and what brings the clip to the loudness of its bus. Records are frozen and kept in
-two dictionaries: a copy of those is a copy of the mixer.
+three dictionaries: a copy of those is a copy of the mixer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from soundscape.clip import Clip
-from soundscape.cues import DUCK_FLOOR, Cue, Duck, Fade, Play
+from soundscape.cues import DUCK_FLOOR, Cue, Duck, Fade, Gain, Play
 from soundscape.gain import Envelope, db_to_linear
 
 __all__ = ["Mixer"]
@@ -47,6 +47,7 @@ class _Pick(NamedTuple):
 
 class _Playback(NamedTuple):
     bus: str
+    key: str
     envelope: Envelope
     picks: tuple[_Pick, ...]
 
@@ -60,6 +61,8 @@ class _Dip(NamedTuple):
 
 _Gain = float | npt.NDArray[np.float64]
 
+_Snapshot = tuple[dict[int, _Playback], dict[int, _Dip], dict[tuple[str, str], Envelope]]
+
 
 class Mixer:
     """Mixes playbacks to mono.
@@ -72,6 +75,7 @@ class Mixer:
         self._clips = clips
         self._playbacks: dict[int, _Playback] = {}
         self._dips: dict[int, _Dip] = {}
+        self._set: dict[tuple[str, str], Envelope] = {}  # by what it is set of, and its name
         self._scratch = np.empty(0, np.float32)
         self._loaded = True  # whether every pick has its clip: a run without sound does without them
 
@@ -80,14 +84,14 @@ class Mixer:
         """Whether there is no playback, so that nothing sounds until the next cue."""
         return not self._playbacks
 
-    def snapshot(self) -> tuple[dict[int, _Playback], dict[int, _Dip]]:
+    def snapshot(self) -> _Snapshot:
         """Everything there is to know about the present, for `restore`."""
-        return self._playbacks.copy(), self._dips.copy()
+        return self._playbacks.copy(), self._dips.copy(), self._set.copy()
 
-    def restore(self, snapshot: tuple[dict[int, _Playback], dict[int, _Dip]]) -> None:
+    def restore(self, snapshot: _Snapshot) -> None:
         """Goes back to a snapshot, which stays as it is."""
-        playbacks, dips = snapshot
-        self._playbacks, self._dips = playbacks.copy(), dips.copy()
+        playbacks, dips, gains = snapshot
+        self._playbacks, self._dips, self._set = playbacks.copy(), dips.copy(), gains.copy()
         self._loaded = False
 
     def apply(self, cues: Iterable[Cue]) -> None:
@@ -102,6 +106,9 @@ class Mixer:
             elif isinstance(cue, Duck):
                 before = self._dips[cue.number].envelope if cue.number in self._dips else Envelope.at_rest(1.0)
                 self._dips[cue.number] = _Dip(cue.buses, before.towards(cue.gain, cue.at, cue.duration))
+            elif isinstance(cue, Gain):
+                before = self._set.get((cue.of, cue.name), Envelope.at_rest(1.0))
+                self._set[cue.of, cue.name] = before.towards(cue.gain, cue.at, cue.duration)
             else:
                 self._playbacks.pop(cue.playback, None)
 
@@ -112,22 +119,31 @@ class Mixer:
             self._scratch = np.empty(len(out), np.float32)
         if not self._loaded:
             self._load()
-        if not self._dips:
+        if not self._dips and not self._set:
             self._render(out, first, last)
             return
-        # An envelope that has come to rest is a number: the block is cut where a dip does.
-        ends = {dip.envelope.end for dip in self._dips.values() if first < dip.envelope.end < last}
+        # An envelope that has come to rest is a number: the block is cut where one does.
+        moves = [*(dip.envelope for dip in self._dips.values()), *self._set.values()]
+        ends = {envelope.end for envelope in moves if first < envelope.end < last}
         for begin, end in pairwise([first, *sorted(ends), last]):
             self._render(out[begin - first : end - first], begin, end)
 
     def _render(self, out: npt.NDArray[np.float32], first: int, last: int) -> None:
         gains: dict[str, _Gain] = {}
-        dip: _Gain = 1.0
-        for bus, envelope, picks in self._playbacks.values():
+        gain: _Gain = 1.0
+        for bus, key, envelope, picks in self._playbacks.values():
             if self._dips:
-                dip = gains[bus] if bus in gains else self._bus(bus, first, last, gains)
+                gain = gains[bus] if bus in gains else self._bus(bus, first, last, gains)
+            own = self._own(bus, key, first, last, gain) if self._set else gain
             for pick in picks:
-                self._add(out, first, last, envelope, pick, dip)
+                self._add(out, first, last, envelope, pick, own)
+
+    def _own(self, bus: str, key: str, first: int, last: int, gain: _Gain) -> _Gain:
+        """A gain times what was set of a bus and of a layer, over a span in which none of it comes to rest."""
+        for what in (("bus", bus), ("layer", key)):
+            if (envelope := self._set.get(what)) is not None:
+                gain = gain * (envelope.g1 if envelope.end <= first else envelope.between(first, last))
+        return gain
 
     def _bus(self, bus: str, first: int, last: int, gains: dict[str, _Gain]) -> _Gain:
         """The gain of a bus under its dips over a span in which none comes to rest, kept in `gains`."""
@@ -147,7 +163,7 @@ class Mixer:
         before = self._playbacks.get(cue.playback)
         if before is None:
             pick = _Pick(cue.source, began, cue.loop, cue.gain, cue.lufs, Envelope.at_rest(1.0))
-            self._playbacks[cue.playback] = _Playback(cue.bus, cue.envelope, (pick,))
+            self._playbacks[cue.playback] = _Playback(cue.bus, cue.key, cue.envelope, (pick,))
             return
         going = tuple(
             pick._replace(envelope=pick.envelope.towards(0.0, cue.at, cue.crossfade))

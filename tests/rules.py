@@ -16,7 +16,7 @@ from typing import get_args
 import numpy as np
 
 from soundscape.clip import Clip
-from soundscape.driver.states import FactKind
+from soundscape.driver.facts import FactKind
 from soundscape.engine import Engine, Entry, Fact
 from soundscape.loader import Scene
 

@@ -32,6 +32,7 @@ def play(
     *,
     at: int = 0,
     playback: int = 1,
+    key: str = "",
     offset: int = 0,
     loop: bool = True,
     gain: float = 1.0,
@@ -40,7 +41,7 @@ def play(
     envelope: Envelope = FULL,
     crossfade: int = 0,
 ) -> Play:
-    return Play(at, playback, source, offset, loop, gain, bus, lufs, envelope, crossfade)
+    return Play(at, playback, key, source, offset, loop, gain, bus, lufs, envelope, crossfade)
 
 
 def rendered(mixer: Mixer, first: int, last: int) -> npt.NDArray[np.float32]:

@@ -26,12 +26,14 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from soundscape.clip import Clip
-from soundscape.cues import Cue
+from soundscape.cues import Cue, Gain
 from soundscape.driver.chance import Chance
 from soundscape.driver.ducks import Ducks
+from soundscape.driver.facts import Fact, SetGain
 from soundscape.driver.notes import Entry, Notes
 from soundscape.driver.playbacks import Playback, Playbacks
-from soundscape.driver.states import Fact, Facts, StateTable
+from soundscape.driver.states import Facts, StateTable
+from soundscape.gain import db_to_linear
 from soundscape.scene import HOST_STATES, NONE, Rule, SceneModel
 from soundscape.scene.flaws import nearest
 from soundscape.scene.tables import Layer
@@ -163,7 +165,11 @@ class Driver:
             cut = cut or kind == "cut"
             if self._first_fact is None:
                 self._first_fact = self._notes.frame
-            if not self._facts.close:
+            if self._facts.close:
+                continue
+            if kind == "gain":
+                self._set_gain(value)
+            else:
                 change: dict[str, Any] = {"close": True} if kind in ("close", "cut") else {kind: value}
                 self._facts = self._facts._replace(**change)
         self._ducks.take(self._facts)
@@ -180,6 +186,11 @@ class Driver:
             self._head_for(state)
         if cut:
             self._playbacks.cut()
+
+    def _set_gain(self, wish: SetGain) -> None:
+        """A gain that is set has an envelope of its own, which the mixer keeps: nothing here is decided by it."""
+        duration = self._playbacks.fade_frames(wish.fade)
+        self._notes.cues.append(Gain(self._notes.frame, wish.of, wish.name, db_to_linear(wish.gain_db), duration))
 
     def _stay(self) -> None:
         """The committed state is the session's, or is it again."""

@@ -320,6 +320,7 @@ class Playbacks:
             Play(
                 at=self._notes.frame,
                 playback=playback.number,
+                key=playback.key,
                 source=pick.entry.source,
                 offset=offset,
                 loop=playback.loops and not playback.chained,

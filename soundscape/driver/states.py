@@ -4,32 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 from transitions import Machine
 
 from soundscape.scene import NONE
 
-__all__ = ["FACT_KINDS", "Fact", "FactKind", "Facts", "StateTable"]
+__all__ = ["Facts", "StateTable"]
 
 # The library tells of each step at INFO, from the thread that renders.
 logging.getLogger("transitions").setLevel(logging.WARNING)
-
-FactKind = Literal["agent", "user", "tool", "app", "close", "cut"]
-FACT_KINDS: tuple[FactKind, ...] = get_args(FactKind)
-
-
-class Fact(NamedTuple):
-    """Something that became true of the session.
-
-    Attributes:
-        kind: `agent` and `user` (their states), `tool` (a name while any runs), `app` (the application's own state),
-            `close`, and `cut` where the end of the close's fade cannot be waited for.
-        value: the state or the name; None where there is none any more.
-    """
-
-    kind: FactKind
-    value: str | None = None
 
 
 class Facts(NamedTuple):

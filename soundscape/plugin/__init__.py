@@ -16,14 +16,14 @@ from typing import Any, Literal, Protocol, Self, TypeVar
 from livekit import rtc
 from livekit.agents import AgentSession
 
-from soundscape.engine import Engine, Fact, FactKind
+from soundscape.engine import Engine, Fact
 from soundscape.exceptions import OutputError, UsageError
 from soundscape.library import SceneClips
 from soundscape.loader import Scene, find_scene
 from soundscape.outputs import Output
+from soundscape.plugin.checks import check_options, check_state, set_gain_of
 from soundscape.plugin.host import output_of
 from soundscape.recording import Recorder, RecorderRun
-from soundscape.scene import STATE_NAME
 
 __all__ = ["Soundscape", "use"]
 
@@ -73,7 +73,7 @@ class Soundscape:
         on_error: Literal["raise", "skip"] = "raise",
         record: str | os.PathLike[str] | None = None,
     ) -> None:
-        _check_options(seed, output, sample_rate, on_error)
+        check_options(seed, output, sample_rate, on_error)
         clips = SceneClips(scene.checked(), sample_rate=sample_rate, allow_outside=allow_outside)
         clips.load_all(skip_errors=on_error == "skip")
         self.scene = scene
@@ -88,7 +88,7 @@ class Soundscape:
         self._session: AgentSession[Any] | None = None
         self._handlers: list[tuple[Any, Callable[[Any], None]]] = []
         self._tools: dict[str, str] = {}
-        self._facts: dict[FactKind, str | None] = {}
+        self._facts: dict[tuple[str, ...], Fact] = {}
         self._said: set[str] = set()
         self._closed = False
         self._run = self._new_run()
@@ -139,11 +139,22 @@ class Soundscape:
         Raises:
             UsageError: it cannot be a state's name.
         """
-        if state in ("none", "close"):
-            raise UsageError(f"{state!r} is what is before and after the session; None clears the application's state")
-        if state is not None and not (isinstance(state, str) and STATE_NAME.fullmatch(state)):
-            raise UsageError(f"{state!r} is not a state's name: lower-case letters, digits and _, a letter first")
+        check_state(state)
         self._post(Fact("app", state))
+
+    def set_gain(self, bus_or_key: str, gain_db: float, *, fade: float = 0.3) -> None:
+        """Sets a level in mid-call, on top of all that the scene says: of a bus, or of the layers of a key. It stays
+        until it is set again, for sounds that begin later too, and in a session that is started again.
+
+        Args:
+            bus_or_key: `main` or another bus of the scene; else a layer's key.
+            gain_db: dB, 40 at most; 0 is as the scene has it, -120 is silence.
+            fade: seconds in which it gets there from where it is.
+
+        Raises:
+            UsageError: the scene has no such bus or key, or a number is none.
+        """
+        self._post(Fact("gain", set_gain_of(self.scene, bus_or_key, gain_db, fade)))
 
     # --- the session ----------------------------------------------------------------------------------------------
 
@@ -194,9 +205,9 @@ class Soundscape:
             # A session that is started again gets its background again.
             self._run = self._new_run()
             self._tools.clear()
-            self._facts["tool"] = None
             assert self._session is not None
-            self._facts["user"] = self._session.user_state  # it was reset without an event
+            for fact in (Fact("tool"), Fact("user", self._session.user_state)):  # it was reset without an event
+                self._facts[_slot(fact)] = fact
         self._post(Fact("agent", ev.new_state))
         self._start()
 
@@ -216,7 +227,7 @@ class Soundscape:
 
     def _post(self, fact: Fact) -> None:
         """Keeps a fact, and tells the engine once there is an output that pulls from it."""
-        self._facts[fact.kind] = fact.value
+        self._facts[_slot(fact)] = fact
         run = self._run
         if run.posting and run.closing is None:
             run.engine.post(fact)
@@ -255,8 +266,8 @@ class Soundscape:
                     "the output it was given ended with the session's first run; give it none, or a new one"
                 )
             output = self._given_output or output_of(self._session)
-            for kind in sorted(self._facts, key=lambda kind: kind == "agent"):
-                run.engine.post(Fact(kind, self._facts[kind]))
+            for fact in sorted(self._facts.values(), key=lambda fact: fact.kind == "agent"):
+                run.engine.post(_from_the_start(fact))
             run.posting = True
             await output.start(run.engine)
         except Exception as error:
@@ -347,16 +358,14 @@ class _Run:
         self.ended = False
 
 
-def _check_options(seed: object, output: object, sample_rate: object, on_error: object) -> None:
-    """What a type checker would say, for those without one, before anything sounds."""
-    if on_error not in ("raise", "skip"):
-        raise UsageError(f"on_error must be 'raise' or 'skip', not {on_error!r}")
-    if seed is not None and not (type(seed) is int and seed.bit_length() <= 64):
-        raise UsageError("a seed is a whole number of 64 bits at most")
-    if output is not None and (isinstance(output, type) or not isinstance(output, Output)):
-        raise UsageError(f"{output!r} is no output: an output has start, changed and aclose")
-    if type(sample_rate) is not int or not 8_000 <= sample_rate <= 192_000:
-        raise UsageError(f"a sample rate is a whole number from 8,000 to 192,000, not {sample_rate!r}")
+def _slot(fact: Fact) -> tuple[str, ...]:
+    """Under what a fact is kept until another one takes its place."""
+    return (fact.kind, fact.value.of, fact.value.name) if fact.kind == "gain" else (fact.kind,)
+
+
+def _from_the_start(fact: Fact) -> Fact:
+    """A fact as a run begins with it: its way there is over."""
+    return Fact("gain", fact.value._replace(fade=0.0)) if fact.kind == "gain" else fact
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:
