@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
+from soundscape.clip import Clip
 from soundscape.gain import Envelope, db_to_linear
 
 __all__ = ["DUCK_FLOOR", "Cue", "Duck", "Fade", "Gain", "Play", "Stop", "to_frames"]
@@ -34,6 +36,7 @@ class Play:
         lufs: the loudness that the bus brings the clip to; None where it plays as loud as it is.
         envelope: the playback's envelope, for its first pick.
         crossfade: frames over which the pick before goes and this one comes; 0 for the first.
+        clips: where the source is looked up; None: among the mixer's own.
     """
 
     at: int
@@ -47,6 +50,7 @@ class Play:
     lufs: float | None
     envelope: Envelope
     crossfade: int = 0
+    clips: Mapping[str, Clip] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

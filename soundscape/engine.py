@@ -25,12 +25,12 @@ import numpy.typing as npt
 from soundscape.ceiling import Ceiling, Tail
 from soundscape.clip import Clip
 from soundscape.driver import Driver, Entry
-from soundscape.driver.facts import Fact, FactKind, SetGain, flaw
+from soundscape.driver.facts import Fact, FactKind, Moment, SetGain, flaw
 from soundscape.exceptions import UsageError
 from soundscape.mixer import Mixer
 from soundscape.scene import SceneModel
 
-__all__ = ["Engine", "Entry", "Fact", "FactKind", "SetGain"]
+__all__ = ["Engine", "Entry", "Fact", "FactKind", "Moment", "SetGain"]
 
 HISTORY_SECONDS = 1.0
 """How far back copies are kept, and with them quick to come back to."""
@@ -105,6 +105,11 @@ class Engine:
     def state(self) -> str:
         """The committed state."""
         return self._driver.state
+
+    def moment_ends(self, number: int) -> float | None:
+        """The frame at which a sound of the moment is over, infinite where it goes on; None before it has begun. From
+        any thread: while the engine goes back it may seem not to have begun."""
+        return self._driver.moments.get(number)
 
     @property
     def finished(self) -> bool:

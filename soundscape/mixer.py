@@ -37,6 +37,7 @@ class _Pick(NamedTuple):
     """A clip that sounds in a playback."""
 
     source: str
+    clips: Mapping[str, Clip]  # where it is looked up
     began: int  # the frame at which the clip's first frame sounded, or would have
     loop: bool
     gain: float
@@ -160,9 +161,10 @@ class Mixer:
     def _play(self, cue: Play) -> None:
         began = cue.at - cue.offset
         self._loaded = False
+        clips = self._clips if cue.clips is None else cue.clips
         before = self._playbacks.get(cue.playback)
         if before is None:
-            pick = _Pick(cue.source, began, cue.loop, cue.gain, cue.lufs, Envelope.at_rest(1.0))
+            pick = _Pick(cue.source, clips, began, cue.loop, cue.gain, cue.lufs, Envelope.at_rest(1.0))
             self._playbacks[cue.playback] = _Playback(cue.bus, cue.key, cue.envelope, (pick,))
             return
         going = tuple(
@@ -170,7 +172,8 @@ class Mixer:
             for pick in before.picks
             if pick.envelope.at(cue.at) > 0
         )
-        coming = _Pick(cue.source, began, cue.loop, cue.gain, cue.lufs, Envelope(cue.at, cue.crossfade, 0.0, 1.0))
+        envelope = Envelope(cue.at, cue.crossfade, 0.0, 1.0)
+        coming = _Pick(cue.source, clips, began, cue.loop, cue.gain, cue.lufs, envelope)
         self._playbacks[cue.playback] = before._replace(picks=(*going, coming))
 
     def _load(self) -> None:
@@ -181,7 +184,7 @@ class Mixer:
 
     def _with_clip(self, pick: _Pick) -> _Pick:
         """A pick with its clip, whose own gain counts, and what brings it to the loudness of its bus."""
-        clip = self._clips[pick.source]
+        clip = pick.clips[pick.source]
         norm = 1.0 if pick.lufs is None or clip.lufs is None else db_to_linear(pick.lufs - clip.lufs)
         return pick._replace(clip=clip, gain=min(pick.gain * clip.gain * norm, MOST_GAIN))
 

@@ -373,6 +373,8 @@ def test_a_scene_built_in_code_is_looked_at_too() -> None:
 class Broken:
     """An output that cannot be had."""
 
+    heard = 0
+
     async def start(self, source: Source) -> None:
         raise OutputError("the device is gone")
 

@@ -30,6 +30,7 @@ from soundscape.cues import Cue, Gain
 from soundscape.driver.chance import Chance
 from soundscape.driver.ducks import Ducks
 from soundscape.driver.facts import Fact, SetGain
+from soundscape.driver.moments import Moments
 from soundscape.driver.notes import Entry, Notes
 from soundscape.driver.playbacks import Playback, Playbacks
 from soundscape.driver.states import Facts, StateTable
@@ -46,7 +47,7 @@ LEAST_GAP_SECONDS = 0.02
 """How far apart the shots of a scatter are due at least: however short its sounds and gaps are, each costs something
 (*measured*, a hundred layers of the shortest: a fifth of a core)."""
 
-_OVER = ("gone", "pick_ends")
+_OVER = ("gone", "pick_ends", "over")
 """Timers of what ends by itself: over in a frame, it is over before that frame's facts."""
 
 _OTHERS = (*_OVER, "pass_ends", "min_play", "release", "next_pick", "start", "gap", "recovery")
@@ -80,7 +81,8 @@ class Driver:
         self._notes = Notes(sample_rate)
         self._chance = Chance(seed)
         self._playbacks = Playbacks(scene, clips, self._chance, self._notes)
-        self._ducks = Ducks(scene.ducks, self._notes, self._playbacks.fade_frames(0.0))
+        self._ducks = Ducks(scene.ducks, self._notes, self._declick)
+        self._moments = Moments(self._notes)
         self._facts = Facts()
         self._last_rule = self._rule(NONE, NONE)
         self._first_fact: int | None = None
@@ -115,6 +117,7 @@ class Driver:
             *(chance.draws, chance.last, chance.bags),
             *(playbacks.playing, playbacks.fell_silent),
             *(ducks.active, ducks.envelopes),
+            *(self._moments.sounding, self._moments.ends),
         )
 
     @property
@@ -125,7 +128,12 @@ class Driver:
     @property
     def finished(self) -> bool:
         """Whether the session was closed and nothing sounds any more."""
-        return self._facts.close and not self._playbacks.playing
+        return self._facts.close and not self._playbacks.playing and not self._moments.sounding
+
+    @property
+    def moments(self) -> Mapping[int, float]:
+        """The sounds of the moment that have begun, by number, and the frame at which each is over."""
+        return self._moments.ends
 
     def gain(self, key: str, frame: int) -> float:
         """The linear layer gain of a key at a frame not before the last step; 0 where nothing of it sounds."""
@@ -169,9 +177,15 @@ class Driver:
                 continue
             if kind == "gain":
                 self._set_gain(value)
+            elif kind == "play":
+                self._moments.play(value, self._declick)
+            elif kind == "stop":
+                self._moments.stop(value, self._declick)
+            elif kind in ("close", "cut"):
+                self._facts = self._facts._replace(close=True)
+                self._moments.close(self._rule(self.state, NONE), self._declick)
             else:
-                change: dict[str, Any] = {"close": True} if kind in ("close", "cut") else {kind: value}
-                self._facts = self._facts._replace(**change)
+                self._facts = self._facts._replace(**{kind: value})
         self._ducks.take(self._facts)
         state = self._facts.state(self._scene.states)
         if state not in self._table:
@@ -186,6 +200,11 @@ class Driver:
             self._head_for(state)
         if cut:
             self._playbacks.cut()
+            self._moments.cut(self._declick)
+
+    @property
+    def _declick(self) -> int:
+        return self._playbacks.fade_frames(0.0)
 
     def _set_gain(self, wish: SetGain) -> None:
         """A gain that is set has an envelope of its own, which the mixer keeps: nothing here is decided by it."""
@@ -331,7 +350,10 @@ class Driver:
         """Does what is due at this frame, in the order in which it was set."""
         while found := self._notes.ready(whats):
             owner, what = found
-            if what == "gap":
+            if what == "over":
+                assert isinstance(owner, int)
+                self._moments.over(owner)
+            elif what == "gap":
                 self._scatter(str(owner))
             elif what == "recovery":
                 assert isinstance(owner, int)

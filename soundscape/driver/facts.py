@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
-__all__ = ["FACT_KINDS", "Fact", "FactKind", "SetGain", "flaw", "from_plain", "to_plain"]
+from soundscape.clip import Clip
 
-FactKind = Literal["agent", "user", "tool", "app", "close", "cut", "gain"]
+__all__ = ["FACT_KINDS", "Fact", "FactKind", "Moment", "SetGain", "flaw", "from_plain", "to_plain"]
+
+FactKind = Literal["agent", "user", "tool", "app", "close", "cut", "gain", "play", "stop"]
 FACT_KINDS: tuple[FactKind, ...] = get_args(FactKind)
 
 
@@ -26,20 +29,43 @@ class SetGain(NamedTuple):
     fade: float
 
 
+class Moment(NamedTuple):
+    """A sound of the moment.
+
+    Attributes:
+        number: by which it is stopped; no other of the session has it.
+        source: as the caller wrote it.
+        clip: what it is.
+        volume: linear gain.
+        loop: whether it goes round until it is stopped.
+        fade_in: seconds; 0 begins at full level.
+        fade_out: seconds, when it is stopped.
+    """
+
+    number: int
+    source: str
+    clip: Clip
+    volume: float = 1.0
+    loop: bool = False
+    fade_in: float = 0.0
+    fade_out: float = 0.0
+
+
 class Fact(NamedTuple):
     """Something that became true of the session, or was asked for.
 
     Attributes:
         kind: `agent` and `user` (their states), `tool` (a name while any runs), `app` (the application's own state),
-            `close`, and `cut` where the end of the close's fade cannot be waited for; `gain`.
-        value: the state or the name, None where there is none any more; of a `gain` a `SetGain`.
+            `close`, and `cut` where the end of the close's fade cannot be waited for; `gain`, `play` and `stop`.
+        value: the state or the name, None where there is none any more; of a `gain` a `SetGain`, of a `play` a
+            `Moment`, of a `stop` the moment's number.
     """
 
     kind: FactKind
     value: Any = None
 
 
-_VALUES: dict[str, type] = {"gain": SetGain}
+_VALUES: dict[str, type] = {"gain": SetGain, "play": Moment, "stop": int}
 
 
 def flaw(fact: Fact) -> str:
@@ -49,26 +75,38 @@ def flaw(fact: Fact) -> str:
     if fact.kind == "agent" and not fact.value:
         return "an agent has a state"
     if (kind := _VALUES.get(fact.kind)) is not None and not isinstance(fact.value, kind):
-        return f"the value of {fact.kind} is a {kind.__name__}"
+        return f"the value of {fact.kind} is of the type {kind.__name__}"
     return ""
 
 
 def to_plain(fact: Fact) -> Any:
     """A fact's value as JSON has it; `from_plain` makes the fact of it again."""
     value = fact.value
-    return value._asdict() if isinstance(value, SetGain) else value
+    if not isinstance(value, SetGain | Moment):
+        return value
+    plain = value._asdict()
+    plain.pop("clip", None)
+    return plain
 
 
-def from_plain(kind: FactKind, value: Any) -> Fact:
+def from_plain(kind: FactKind, value: Any, *, clip: Callable[[str], Clip]) -> Fact:
     """The fact that `to_plain` gave this value for.
+
+    Args:
+        kind: the fact's.
+        value: what `to_plain` gave.
+        clip: the clip of a moment's source.
 
     Raises:
         ValueError: it is none.
     """
     try:
-        fact = Fact(kind, SetGain(**value) if kind == "gain" else value)
-    except TypeError:
+        if kind == "gain":
+            value = SetGain(**value)
+        elif kind == "play":
+            value = Moment(**value, clip=clip(value["source"]))
+    except (TypeError, KeyError):
         raise ValueError(f"{value!r} is no value of {kind}") from None
-    if wrong := flaw(fact):
+    if wrong := flaw(fact := Fact(kind, value)):
         raise ValueError(wrong)
     return fact

@@ -80,6 +80,11 @@ class Output(Protocol):
     One thread at a time calls `Source.render`; which one is the output's choice.
     """
 
+    @property
+    def heard(self) -> int:
+        """The frame that is heard next, as far as can be known; 0 before the start. From any thread."""
+        ...
+
     async def start(self, source: Source) -> None:
         """Begins to pull. Called once.
 
@@ -251,6 +256,11 @@ class PacedOutput(ABC):
         self._source: SafeSource | None = None
         self._task: asyncio.Task[None] | None = None
         self._write_failed = False
+
+    @property
+    def heard(self) -> int:
+        """What was rendered counts as heard."""
+        return 0 if self._source is None else self._source.position
 
     @abstractmethod
     def _write(self, block: npt.NDArray[np.float32]) -> None:

@@ -163,6 +163,15 @@ class Pump:
         if self._waking is not None and not self._waking.done():
             self._waking.set_result(None)
 
+    @property
+    def heard(self) -> int:
+        """The frame that goes next. From any thread: while the clock is set it may be late."""
+        ticks = self._ticks
+        if not ticks.begun:
+            return 0
+        gone = ticks.gone(ticks.number(self._loop.time()))
+        return gone if self._idle else min(gone, self._pushed)
+
     async def run(self) -> None:
         """Pumps until the source has finished and its last sound has gone."""
         began = self._loop.time()

@@ -102,6 +102,12 @@ class RoomOutput:
         """The track's publication as the room has it now; `None` while there is none."""
         return self._published() if self._track is not None else None
 
+    @property
+    def heard(self) -> int:
+        """By the clock of the native queue."""
+        pump = self._pump
+        return 0 if pump is None else pump.heard
+
     async def start(self, source: Source) -> None:
         """Publishes the track and begins to pump. After a failure it may be called again.
 

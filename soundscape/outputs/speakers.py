@@ -38,7 +38,17 @@ class SpeakersOutput:
         self._device = device
         self._finished = False  # as the callback's thread last saw it: a source belongs to the thread that renders
         self._stream: Any = None
+        self._source: SafeSource | None = None
         self._started = False
+
+    @property
+    def heard(self) -> int:
+        """What was rendered, less what PortAudio says that it holds."""
+        stream, source = self._stream, self._source
+        if stream is None or source is None:
+            return 0
+        behind = round(float(stream.latency) * source.sample_rate)
+        return max(0, source.position - behind)
 
     async def start(self, source: Source) -> None:
         """Opens the device and begins to play.
@@ -83,7 +93,7 @@ class SpeakersOutput:
         except sounddevice.PortAudioError as error:
             stream.close(ignore_errors=True)
             raise OutputError(f"the speakers do not start: {error}; choose another device or output") from error
-        self._started, self._stream = True, stream
+        self._started, self._stream, self._source = True, stream, pulled
 
     def changed(self) -> None:
         """Nothing has been rendered ahead, so there is nothing to take back."""

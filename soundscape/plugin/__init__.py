@@ -11,6 +11,7 @@ import logging
 import os
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, Protocol, Self, TypeVar
 
 from livekit import rtc
@@ -21,9 +22,12 @@ from soundscape.exceptions import OutputError, UsageError
 from soundscape.library import SceneClips
 from soundscape.loader import Scene, find_scene
 from soundscape.outputs import Output
-from soundscape.plugin.checks import check_options, check_state, set_gain_of
+from soundscape.plugin.checks import check_options, check_state
+from soundscape.plugin.handles import Moments
 from soundscape.plugin.host import output_of
-from soundscape.recording import Recorder, RecorderRun
+from soundscape.plugin.live import Live
+from soundscape.plugin.run import Run, from_the_start, slot
+from soundscape.recording import Recorder
 
 __all__ = ["Soundscape", "use"]
 
@@ -39,7 +43,7 @@ GRACE_SECONDS = 5.0
 """How long an output may take beyond all that before it is left to itself."""
 
 
-class Soundscape:
+class Soundscape(Live):
     """A background that follows one session.
 
     Everything is checked and every clip is loaded before the constructor returns: afterwards nothing can fail for a
@@ -115,8 +119,8 @@ class Soundscape:
         """
         return cls(Scene.from_file(find_scene(path)), seed=seed, allow_outside=allow_outside, **options)
 
-    def _new_run(self) -> _Run:
-        return _Run(Engine(self.scene, self.clips, seed=self.seed, sample_rate=self._sample_rate))
+    def _new_run(self) -> Run:
+        return Run(Engine(self.scene, self.clips, seed=self.seed, sample_rate=self._sample_rate))
 
     @property
     def engine(self) -> Engine:
@@ -141,20 +145,6 @@ class Soundscape:
         """
         check_state(state)
         self._post(Fact("app", state))
-
-    def set_gain(self, bus_or_key: str, gain_db: float, *, fade: float = 0.3) -> None:
-        """Sets a level in mid-call, on top of all that the scene says: of a bus, or of the layers of a key. It stays
-        until it is set again, for sounds that begin later too, and in a session that is started again.
-
-        Args:
-            bus_or_key: `main` or another bus of the scene; else a layer's key.
-            gain_db: dB, 40 at most; 0 is as the scene has it, -120 is silence.
-            fade: seconds in which it gets there from where it is.
-
-        Raises:
-            UsageError: the scene has no such bus or key, or a number is none.
-        """
-        self._post(Fact("gain", set_gain_of(self.scene, bus_or_key, gain_db, fade)))
 
     # --- the session ----------------------------------------------------------------------------------------------
 
@@ -207,7 +197,7 @@ class Soundscape:
             self._tools.clear()
             assert self._session is not None
             for fact in (Fact("tool"), Fact("user", self._session.user_state)):  # it was reset without an event
-                self._facts[_slot(fact)] = fact
+                self._facts[slot(fact)] = fact
         self._post(Fact("agent", ev.new_state))
         self._start()
 
@@ -227,13 +217,15 @@ class Soundscape:
 
     def _post(self, fact: Fact) -> None:
         """Keeps a fact, and tells the engine once there is an output that pulls from it."""
-        self._facts[_slot(fact)] = fact
-        run = self._run
-        if run.posting and run.closing is None:
-            run.engine.post(fact)
-            self._changed(run)
+        self._facts[slot(fact)] = fact
+        if self._run.posting and self._run.closing is None:
+            self._tell(self._run, fact)
 
-    def _changed(self, run: _Run) -> None:
+    def _tell(self, run: Run, fact: Fact) -> None:
+        run.engine.post(fact)
+        self._changed(run)
+
+    def _changed(self, run: Run) -> None:
         if run.output is not None:
             try:
                 run.output.changed()
@@ -255,8 +247,9 @@ class Soundscape:
             except RuntimeError:
                 return  # attached before the loop runs; the first state starts it
             run.starting = loop.create_task(self._start_output(run), name="soundscape-start")
+            run.moments = Moments(run.engine, lambda: run.heard, partial(self._tell, run))
 
-    async def _start_output(self, run: _Run) -> None:
+    async def _start_output(self, run: Run) -> None:
         """Starts the output. Whatever goes wrong, the call goes on without a background; the next change of state
         tries again."""
         assert self._session is not None
@@ -267,14 +260,17 @@ class Soundscape:
                 )
             output = self._given_output or output_of(self._session)
             for fact in sorted(self._facts.values(), key=lambda fact: fact.kind == "agent"):
-                run.engine.post(_from_the_start(fact))
+                run.engine.post(from_the_start(fact))
             run.posting = True
             await output.start(run.engine)
         except Exception as error:
             known = isinstance(error, OutputError | UsageError)
             self._say_once(f"no background in this session{f': {error}' if known else ''}", trace=not known)
+            moments, run.moments = run.moments, None
             run.posting, run.starting = False, None
             run.engine = self._new_run().engine
+            if moments is not None:
+                await moments.let_go()
             return
         self._given_started = self._given_output is not None
         run.output = output
@@ -284,14 +280,13 @@ class Soundscape:
 
     # --- the close ------------------------------------------------------------------------------------------------
 
-    def _begin_close(self, run: _Run) -> None:
+    def _begin_close(self, run: Run) -> None:
         if run.closing is None:
-            run.engine.post(Fact("close"))
-            self._changed(run)
+            self._tell(run, Fact("close"))
             run.closing = asyncio.get_running_loop().create_task(self._close(run), name="soundscape-close")
             run.closing.add_done_callback(_retrieve)
 
-    async def _close(self, run: _Run) -> None:
+    async def _close(self, run: Run) -> None:
         in_time = False
         try:
             if run.starting is not None:
@@ -303,8 +298,10 @@ class Soundscape:
                 run.starting.cancel()
             if run.output is not None:
                 await self._let_go(run, CLOSE_SECONDS if in_time else 0.0)
+            if run.moments is not None:
+                await run.moments.let_go()
 
-    async def _let_go(self, run: _Run, seconds: float = 0.0) -> None:
+    async def _let_go(self, run: Run, seconds: float = 0.0) -> None:
         """Closes the output when the scene has faded out, or after some seconds by a declick."""
         assert run.output is not None
         # A task of its own: who gives up waiting shall not stop the sound dead.
@@ -313,8 +310,7 @@ class Soundscape:
             await asyncio.wait([closing], timeout=seconds)
         finally:
             if not closing.done():
-                run.engine.post(Fact("cut"))
-                self._changed(run)
+                self._tell(run, Fact("cut"))
                 await asyncio.wait([closing], timeout=GRACE_SECONDS)
             if not closing.done():
                 closing.cancel()
@@ -343,29 +339,6 @@ class Soundscape:
         except asyncio.CancelledError:
             run.closing.cancel()
             raise
-
-
-class _Run:
-    """One run of a session: from attaching, or from its being started again, to its close."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.output: Output | None = None
-        self.recording: RecorderRun | None = None
-        self.posting = False  # facts go to the engine: an output pulls from it, or is about to
-        self.starting: asyncio.Task[None] | None = None
-        self.closing: asyncio.Task[None] | None = None
-        self.ended = False
-
-
-def _slot(fact: Fact) -> tuple[str, ...]:
-    """Under what a fact is kept until another one takes its place."""
-    return (fact.kind, fact.value.of, fact.value.name) if fact.kind == "gain" else (fact.kind,)
-
-
-def _from_the_start(fact: Fact) -> Fact:
-    """A fact as a run begins with it: its way there is over."""
-    return Fact("gain", fact.value._replace(fade=0.0)) if fact.kind == "gain" else fact
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:

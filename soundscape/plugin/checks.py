@@ -24,7 +24,7 @@ def check_options(seed: object, output: object, sample_rate: object, on_error: o
     if seed is not None and not (type(seed) is int and seed.bit_length() <= 64):
         raise UsageError("a seed is a whole number of 64 bits at most")
     if output is not None and (isinstance(output, type) or not isinstance(output, Output)):
-        raise UsageError(f"{output!r} is no output: an output has start, changed and aclose")
+        raise UsageError(f"{output!r} is no output: an output has heard, start, changed and aclose")
     if type(sample_rate) is not int or not 8_000 <= sample_rate <= 192_000:
         raise UsageError(f"a sample rate is a whole number from 8,000 to 192,000, not {sample_rate!r}")
 

@@ -1,0 +1,91 @@
+"""What may be asked for in mid-call, beside a state."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from livekit.agents.voice.background_audio import AudioConfig, AudioSource
+
+from soundscape.engine import Fact
+from soundscape.exceptions import UsageError
+from soundscape.gain import draw
+from soundscape.library import SceneClips
+from soundscape.library.moments import find_moment
+from soundscape.loader import Scene
+from soundscape.plugin.checks import set_gain_of
+from soundscape.plugin.handles import PlayHandle, silence, wish_of
+from soundscape.plugin.run import Run
+
+__all__ = ["Live"]
+
+
+class Live:
+    """The calls of a `Soundscape` by which its sound is changed while it plays."""
+
+    scene: Scene
+    seed: int
+    clips: SceneClips
+    _sample_rate: int
+    _run: Run
+    _plays = 0
+    """Sounds of the moment so far."""
+    _draws = 0
+    """How many of them were drawn from a list."""
+
+    def _post(self, fact: Fact) -> None:
+        raise NotImplementedError
+
+    def set_gain(self, bus_or_key: str, gain_db: float, *, fade: float = 0.3) -> None:
+        """Sets a level in mid-call, on top of all that the scene says: of a bus, or of the layers of a key. It stays
+        until it is set again, for sounds that begin later too, and in a session that is started again.
+
+        Args:
+            bus_or_key: `main` or another bus of the scene; else a layer's key.
+            gain_db: dB, 40 at most; 0 is as the scene has it, -120 is silence.
+            fade: seconds in which it gets there from where it is.
+
+        Raises:
+            UsageError: the scene has no such bus or key, or a number is none.
+        """
+        self._post(Fact("gain", set_gain_of(self.scene, bus_or_key, gain_db, fade)))
+
+    def play(
+        self, source: AudioSource | os.PathLike[str] | AudioConfig | list[AudioConfig], *, loop: bool = False
+    ) -> PlayHandle:
+        """Plays a sound of the moment, on the session's loop. The scene's states do not touch it; it is on the bus
+        `main`, ducked as everything, and faded by the close.
+
+        A file is decoded in a thread first. A name from the scene's `[clips]` was decoded before the call.
+
+        Args:
+            source: `soundscape:NAME`, `livekit:NAME`, a name from the scene's `[clips]`, or a file, relative to the
+                working directory; LiveKit's `AudioConfig` or `BuiltinAudioClip`; or a list of `AudioConfig`, of which
+                one is drawn by their probabilities, or none.
+            loop: whether it goes round until it is stopped.
+
+        Returns:
+            By which it is stopped, or waited for until its last frame was heard. A `DecodeError` is raised there if
+            what was found is no sound.
+
+        Raises:
+            UsageError: no background plays in the session yet, or any more; or this cannot be played.
+            DecodeError: there is no such sound.
+        """
+        run = self._run
+        if run.moments is None or run.closing is not None:
+            raise UsageError("nothing can be played before the session's background has started, or after its end")
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise UsageError("play is called on the session's event loop, from no other thread") from None
+        wish = wish_of(source, self._draw_play)
+        if wish is None:
+            return silence()
+        found = find_moment(wish.source, self.clips, self._sample_rate)
+        self._plays += 1
+        return run.moments.play(self._plays, wish, found, loop=bool(loop))
+
+    def _draw_play(self) -> float:
+        self._draws += 1
+        return draw(self.seed, "", "play", self._draws - 1)
