@@ -29,6 +29,7 @@ class Play:
         playback: the playback's number; a playback is made by its first `Play`.
         key: the layer's.
         source: the clip, as the scene writes it.
+        clips: where it is looked up, once it is to be heard.
         offset: the clip's frame to begin at.
         loop: whether the clip repeats until the playback ends.
         gain: the pick's own linear gain.
@@ -36,13 +37,13 @@ class Play:
         lufs: the loudness that the bus brings the clip to; None where it plays as loud as it is.
         envelope: the playback's envelope, for its first pick.
         crossfade: frames over which the pick before goes and this one comes; 0 for the first.
-        clips: where the source is looked up; None: among the mixer's own.
     """
 
     at: int
     playback: int
     key: str
     source: str
+    clips: Mapping[str, Clip] = field(compare=False, repr=False)
     offset: int
     loop: bool
     gain: float
@@ -50,7 +51,6 @@ class Play:
     lufs: float | None
     envelope: Envelope
     crossfade: int = 0
-    clips: Mapping[str, Clip] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

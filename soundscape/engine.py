@@ -25,12 +25,13 @@ import numpy.typing as npt
 from soundscape.ceiling import Ceiling, Tail
 from soundscape.clip import Clip
 from soundscape.driver import Driver, Entry
-from soundscape.driver.facts import Fact, FactKind, Moment, SetGain, flaw
+from soundscape.driver.facts import Fact, FactKind, Moment, SetGain, Switch, flaw
+from soundscape.driver.scenery import Scenery
 from soundscape.exceptions import UsageError
 from soundscape.mixer import Mixer
 from soundscape.scene import SceneModel
 
-__all__ = ["Engine", "Entry", "Fact", "FactKind", "Moment", "SetGain"]
+__all__ = ["Engine", "Entry", "Fact", "FactKind", "Moment", "Scenery", "SetGain", "Switch"]
 
 HISTORY_SECONDS = 1.0
 """How far back copies are kept, and with them quick to come back to."""
@@ -76,7 +77,7 @@ class Engine:
         self.facts: list[tuple[int, Fact]] = []
         """The facts taken so far, each with its frame: what a replay of this run needs."""
         self._driver = Driver(scene, clips, seed=self.seed, sample_rate=sample_rate)
-        self._mixer = Mixer(clips)
+        self._mixer = Mixer()
         self._ceiling = Ceiling(sample_rate)
         self._tail: Tail | None = self._ceiling.start()
         self._posted: deque[tuple[int | None, Fact]] = deque()

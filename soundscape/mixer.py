@@ -66,14 +66,9 @@ _Snapshot = tuple[dict[int, _Playback], dict[int, _Dip], dict[tuple[str, str], E
 
 
 class Mixer:
-    """Mixes playbacks to mono.
+    """Mixes playbacks to mono."""
 
-    Args:
-        clips: clips by source, at the sample rate of the frames that the cues count.
-    """
-
-    def __init__(self, clips: Mapping[str, Clip]) -> None:
-        self._clips = clips
+    def __init__(self) -> None:
         self._playbacks: dict[int, _Playback] = {}
         self._dips: dict[int, _Dip] = {}
         self._set: dict[tuple[str, str], Envelope] = {}  # by what it is set of, and its name
@@ -106,7 +101,8 @@ class Mixer:
                     self._playbacks[cue.playback] = playback._replace(envelope=envelope)
             elif isinstance(cue, Duck):
                 before = self._dips[cue.number].envelope if cue.number in self._dips else Envelope.at_rest(1.0)
-                self._dips[cue.number] = _Dip(cue.buses, before.towards(cue.gain, cue.at, cue.duration))
+                dips = {n: d for n, d in self._dips.items() if d.envelope.g1 != 1.0 or d.envelope.moving(cue.at)}
+                self._dips = dips | {cue.number: _Dip(cue.buses, before.towards(cue.gain, cue.at, cue.duration))}
             elif isinstance(cue, Gain):
                 before = self._set.get((cue.of, cue.name), Envelope.at_rest(1.0))
                 self._set[cue.of, cue.name] = before.towards(cue.gain, cue.at, cue.duration)
@@ -161,10 +157,9 @@ class Mixer:
     def _play(self, cue: Play) -> None:
         began = cue.at - cue.offset
         self._loaded = False
-        clips = self._clips if cue.clips is None else cue.clips
         before = self._playbacks.get(cue.playback)
         if before is None:
-            pick = _Pick(cue.source, clips, began, cue.loop, cue.gain, cue.lufs, Envelope.at_rest(1.0))
+            pick = _Pick(cue.source, cue.clips, began, cue.loop, cue.gain, cue.lufs, Envelope.at_rest(1.0))
             self._playbacks[cue.playback] = _Playback(cue.bus, cue.key, cue.envelope, (pick,))
             return
         going = tuple(
@@ -173,7 +168,7 @@ class Mixer:
             if pick.envelope.at(cue.at) > 0
         )
         envelope = Envelope(cue.at, cue.crossfade, 0.0, 1.0)
-        coming = _Pick(cue.source, clips, began, cue.loop, cue.gain, cue.lufs, envelope)
+        coming = _Pick(cue.source, cue.clips, began, cue.loop, cue.gain, cue.lufs, envelope)
         self._playbacks[cue.playback] = before._replace(picks=(*going, coming))
 
     def _load(self) -> None:

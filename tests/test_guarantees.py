@@ -173,7 +173,7 @@ def test_2_nothing_steps_or_is_cut_off_while_it_is_heard(case: Case) -> None:
             before = gains(cue.at)
             if isinstance(cue, Stop) and cue.playback in mixer._playbacks:
                 for pick in mixer._playbacks[cue.playback].picks:
-                    clip, position = engine._mixer._clips[pick.source], cue.at - pick.began
+                    clip, position = pick.clips[pick.source], cue.at - pick.began
                     over = not pick.loop and position >= clip.length
                     assert over or before[cue.playback, pick.source, pick.began] == 0
             apply([cue])

@@ -1,4 +1,4 @@
-"""What is asked for in mid-call: a level, a sound of the moment.
+"""What is asked for in mid-call: a level, a sound of the moment, another scene.
 
 Pure ones at a frame a second, or a thousand: a sound is a constant, so what is rendered is the sum of the gains.
 """
@@ -10,6 +10,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,10 +25,20 @@ from made_up import NUMBERS, Case, choose, examples, made, noise, steady
 from test_answering import listens
 from test_room_output import tapped
 
-from soundscape import DecodeError, MemoryOutput, OutputError, RoomOutput, Scene, Soundscape, UsageError
+from soundscape import (
+    DecodeError,
+    MemoryOutput,
+    OutputError,
+    RoomOutput,
+    Scene,
+    SceneError,
+    Soundscape,
+    UsageError,
+)
 from soundscape.clip import Clip
 from soundscape.driver.facts import from_plain, to_plain
-from soundscape.engine import Engine, Fact, Moment, SetGain
+from soundscape.engine import Engine, Fact, Moment, Scenery, SetGain, Switch
+from soundscape.library import SceneClips
 from soundscape.outputs import Source
 from soundscape.outputs.file import write_audio
 
@@ -301,6 +312,278 @@ def test_the_log_tells_of_it_as_of_a_layer() -> None:
     ]
 
 
+# --- scenes -------------------------------------------------------------------------------------------------------
+
+
+def scene(text: str, crossfade: float | None = None, rate: int = 1, **clips: Clip) -> Fact:
+    """A switch to a scene of constants: `a` is 1 and `b` is 2, unless said."""
+    sounds = {"a": steady(1.0, 1_000 * rate, rate), "b": steady(2.0, 1_000 * rate, rate)} | clips
+    return Fact("scene", Switch("other.toml", Scenery(Scene.from_toml(text), sounds), crossfade))
+
+
+def lines(made: Engine, since: int = 1) -> list[str]:
+    """The log from the second frame on, gains as numbers of three digits."""
+    found = []
+    for e in made.log:
+        gains = (
+            f" {e.gain_from:.3g}->{e.gain_to:.3g}"
+            if e.action in ("start", "level", "release", "revive", "shot")
+            else ""
+        )
+        if e.frame >= since:
+            found.append(f"{e.frame} {e.action} {e.key}{gains}{f' in {e.duration:g}' if e.duration else ''}")
+    return found
+
+
+HUM = "defaults = { crossfade = 0, declick = 0 }\nbase = { key = 'hum', source = 'a' }\n"
+FAN = "defaults = { crossfade = 4, declick = 0 }\nbase = { key = 'fan', source = 'b' }\n"
+
+
+def test_what_the_other_scene_does_not_have_leaves_and_what_it_has_comes_by_its_crossfade() -> None:
+    made = begun(HUM)
+    made.post(scene(FAN))
+    expected = [math.sqrt(1 - u) + 2 * math.sqrt(u) for u in (0, QUARTER**2, HALF**2, THREE_QUARTERS**2, 1)]
+    assert frames(made, 5) == about(*expected)
+    assert lines(made) == ["1 commit listening", "1 start fan 0->1 in 4", "1 release hum 1->0 in 4"]
+
+
+def test_a_crossfade_that_is_given_comes_first() -> None:
+    made = begun(HUM)
+    made.post(scene(FAN, crossfade=2))
+    assert frames(made, 3) == about(1, HALF + 2 * HALF, 2)
+
+
+def test_an_equal_key_goes_on_where_it_is_with_its_own_clip_and_only_its_level_moves() -> None:
+    """T3: the same text may name another file in another folder."""
+    made = begun(HUM, a=Clip.from_samples(np.arange(100, dtype=np.float32), 1))
+    quieter = FAN.replace("key = 'fan', source = 'b'", "key = 'hum', source = 'a', volume = 0.5")
+    made.post(scene(quieter, a=steady(50.0, 100, 1)))
+    law = [math.sqrt(1 - 0.75 * u) for u in (0, QUARTER**2, HALF**2, THREE_QUARTERS**2)]
+    assert frames(made, 6) == about(*(n * gain for n, gain in enumerate([*law, 0.5, 0.5], 1)))
+    assert lines(made) == ["1 commit listening", "1 level hum 1->0.5 in 4"]
+
+
+ROOM = "defaults = { crossfade = 0, declick = 0 }\nbuses.room = { level_lu = -10 }\n"
+
+
+@pytest.mark.parametrize(
+    ("other", "comes"),
+    [("source = 'b'", "start"), ("source = 'a'\nkind = 'once'", "shot"), ("source = 'a'\nbus = 'room'", "start")],
+)
+def test_an_equal_key_of_another_sound_is_another_sound(other: str, comes: str) -> None:
+    """What in one scene would be an error: another pool, kind or bus. What goes is not revived either."""
+    made = begun(HUM)
+    made.post(scene(f"{ROOM}[base]\nkey = 'hum'\n{other}", crossfade=4))
+    made.render(2)
+    made.post(Fact("agent", "thinking"))
+    made.render(9)
+    told = [(e.frame, e.action) for e in made.log if e.key == "hum" and e.frame]
+    assert told[:2] == [(1, "release"), (1, comes)]
+    assert not {action for _, action in told} & {"revive", "skip"}
+
+
+def test_a_level_of_a_bus_that_is_another_moves_as_a_layers_does() -> None:
+    text = ROOM + "base = { source = 'a', bus = 'room' }"
+    made = begun(text, a=replace(steady(1.0, 100, 1), lufs=-30.0))
+    made.post(scene(text.replace("-10", "-16"), crossfade=4))
+    made.render(4)
+    assert frames(made, 1) == about(10 ** (-6 / 20))
+    assert lines(made)[1] == "1 level a @room 1->0.501 in 4"
+    made.post(scene(text))
+    assert frames(made, 1) == about(1)
+
+
+def test_the_state_stays_and_what_it_means_is_the_other_scenes() -> None:
+    made = begun(HUM)
+    made.post(Fact("agent", "thinking"))
+    made.render(1)
+    made.post(scene("defaults = { crossfade = 0, declick = 0 }\nstates.thinking = { source = 'b' }"))
+    assert frames(made, 1) == [2]
+    assert made.state == "thinking"
+
+
+def test_with_a_change_of_state_in_the_same_frame_there_is_one_commit_by_the_new_scenes_rule() -> None:
+    made = begun(HUM)
+    made.post(Fact("agent", "thinking"))
+    made.post(scene(FAN + "[[transitions]]\nto = 'thinking'\ncrossfade = 2"))
+    made.render(1)
+    assert lines(made) == ["1 commit thinking", "1 start fan 0->1 in 2", "1 release hum 1->0 in 2"]
+
+
+def test_a_change_that_has_not_settled_goes_on_settling_by_the_new_scenes_rule() -> None:
+    """T8: counted from when the committed state was left."""
+    rule = "[[transitions]]\nto = 'thinking'\nsettle = 9"
+    made = begun(HUM + rule)
+    made.post(Fact("agent", "thinking"))
+    made.render(3)
+    made.post(scene(FAN + rule.replace("9", "5")))
+    made.render(5)
+    assert [line for line in lines(made) if "hum" not in line and "fan" not in line] == [
+        "1 settle thinking in 9",
+        "4 commit listening",
+        "4 cancel thinking",
+        "4 settle thinking in 2",
+        "6 commit thinking",
+    ]
+
+
+def test_what_waits_dies_with_its_scene_unless_its_key_is_wanted_in_the_other() -> None:
+    """A timer of an equal key runs on (T7)."""
+    text = HUM + "[[states.listening.layers]]\nsource = 'b'\nafter = 3\n"
+    rain = "[[states.listening.layers]]\nkey = 'rain'\nkind = 'scatter'\nsource = 'b'\ninterval = [3, 3]\n"
+    made = begun(text + rain)
+    made.post(scene(text))
+    made.render(9)
+    assert lines(made) == ["1 commit listening", "1 cancel rain", "3 start b 0->1"]
+
+
+def test_a_shot_of_an_equal_key_is_not_played_again() -> None:
+    text = HUM + "[[base.layers]]\nkey = 'bell'\nkind = 'once'\nsource = 'b'\n"
+    text = text.replace("base = { key = 'hum', source = 'a' }", "").replace("\n\n", "\n")
+    made = begun(text)
+    made.post(scene(text))
+    made.render(1)
+    assert lines(made) == ["1 commit listening"]
+
+
+def test_what_fell_silent_is_resumed_only_where_it_is_the_same_sound() -> None:
+    text = HUM + "[states.thinking]\nkey = 'music'\nsource = 'm'\nstart = 'resume'\n"
+    ramp = Clip.from_samples(np.arange(100, dtype=np.float32), 1)
+    for source, expected in (("m", 3), ("n", 0)):
+        made = begun(text, m=ramp)
+        made.post(Fact("agent", "thinking"))
+        made.render(3)
+        made.post(Fact("agent", "listening"))
+        made.post(scene(text.replace("'m'", f"'{source}'"), m=ramp, n=ramp))
+        made.render(1)
+        made.post(Fact("agent", "thinking"))
+        assert frames(made, 1) == [1 + expected]
+
+
+DUCK = "[[ducks]]\nwhile = 'agent_speaking'\nby_db = -20\nfade_out = 2\nfade_in = 4\n"
+
+
+def speaking(text: str) -> Engine:
+    """An engine that has spoken for as long as the duck takes."""
+    made = begun(text)
+    made.post(Fact("agent", "speaking"))
+    made.render(4)
+    return made
+
+
+def test_a_duck_that_the_other_scene_does_not_have_comes_up_from_where_it_is() -> None:
+    made = speaking(HUM + DUCK)
+    made.post(scene(HUM))
+    assert frames(made, 5) == about(
+        *(math.sqrt(0.01 + 0.99 * u) for u in (0, QUARTER**2, HALF**2, THREE_QUARTERS**2, 1))
+    )
+
+
+def test_one_that_it_has_too_stays_and_another_goes_down_where_it_applies() -> None:
+    made = speaking(HUM + DUCK)
+    made.post(scene(HUM + DUCK.replace("-20", "-6") + DUCK))
+    assert frames(made, 3) == about(0.1, 0.1 * math.sqrt((1 + 10**-0.6) / 2), 10 ** (-24 / 20))
+    assert made.bus_gain("main") == pytest.approx(10 ** (-24 / 20))
+    made.post(scene(HUM + DUCK))
+    made.render(4)
+    assert frames(made, 1) == about(0.1)
+
+
+def test_a_duck_that_comes_back_while_it_comes_up_is_turned() -> None:
+    made = speaking(HUM + DUCK)
+    made.post(scene(HUM))
+    made.render(2)
+    made.post(scene(HUM + DUCK))
+    halfway = math.sqrt((1 + 0.01) / 2)
+    assert frames(made, 3) == about(halfway, math.sqrt((halfway**2 + 0.01) / 2), 0.1)
+
+
+def test_levels_that_were_set_stay() -> None:
+    made = begun(HUM)
+    made.post(Fact("gain", SetGain("layer", "hum", 20 * math.log10(0.5), 0)))
+    made.post(scene(HUM.replace("'a'", "'b'")))
+    assert frames(made, 1) == about(1)
+
+
+def test_a_state_that_the_other_scene_does_not_know_has_its_base_alone_and_is_warned_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """T16."""
+    made = begun(HUM + "[states.lunch]\nsource = 'b'\n")
+    made.post(Fact("app", "lunch"))
+    assert frames(made, 1) == [3]
+    made.post(scene(HUM))
+    made.render(2)
+    made.post(Fact("agent", "thinking"))
+    assert frames(made, 1) == [1]
+    assert made.state == "lunch"
+    assert [record.getMessage() for record in caplog.records] == [
+        "scene 'scene': state 'lunch' is not defined; only the base layers sound"
+    ]
+
+
+def test_after_the_close_there_is_no_other_scene_and_in_its_frame_no_longer_fade() -> None:
+    made = begun(HUM)
+    made.post(scene(HUM, crossfade=60))
+    made.post(Fact("close"))
+    made.post(scene(FAN))
+    assert frames(made, 2) == [0, 0]
+    assert made.finished
+
+
+def test_sounds_of_the_moment_go_on() -> None:
+    made = begun(HUM)
+    made.post(moment(1, 10, 20, 30))
+    made.render(1)
+    made.post(scene(FAN, crossfade=0))
+    assert frames(made, 3) == [22, 32, 2]
+
+
+STEADY = """
+defaults = {{ crossfade = 0.2 }}
+transitions = [{{ to = "speaking", crossfade = 0.2 }}]
+buses.room = {{ level_lu = {level} }}
+ducks = [{{ while = "agent_speaking", by_db = {by}, fade_out = 0.2, fade_in = 0.2, recovery = 0.1 }}]
+base = {{ key = "x", source = "{x}", volume = {volume} }}
+states.speaking = {{ key = "y", source = "{y}", volume = {volume} }}
+[[states.thinking.layers]]
+key = "y"
+source = "{y}"
+[[states.thinking.layers]]
+key = "z"
+source = "c"
+bus = "room"
+volume = {volume}
+"""
+
+
+@examples(60)
+@given(number=NUMBERS)
+def test_nothing_steps(number: int) -> None:
+    """Whatever is asked for whenever: every gain follows the law, whose steepest is pi / 2 in the time of a fade."""
+    rng = Random(number)
+
+    def text() -> str:
+        sources = {"x": choose(rng, *"ab"), "y": choose(rng, *"ab")}
+        return STEADY.format(**sources, level=choose(rng, -10, -13), by=choose(rng, -6, -9), volume=choose(rng, 0.5, 1))
+
+    clips = {name: replace(steady(0.25, 10_000, 1_000), lufs=-30.0) for name in "abc"}
+    made = Engine(Scene.from_toml(text()), clips, sample_rate=1_000)
+    made.post(Fact("agent", "listening"))
+    blocks = [made.render(400)]
+    for _ in range(30):
+        gain = Fact("gain", SetGain("layer", choose(rng, *"xyz"), choose(rng, 0.0, -40.0), 0.2))
+        state = Fact("agent", choose(rng, "listening", "thinking", "speaking"))
+        made.post(choose(rng, state, gain, scene(text(), None, 1_000, a=clips["a"], b=clips["b"], c=clips["c"])))
+        blocks.append(made.render(choose(rng, 0, 1, 50, 300)))
+        assert len(made._driver._playbacks.playing) < 40
+    sounding = len(made._mixer._playbacks)
+    sound = np.concatenate(blocks)[:, 0]
+    # Each key has one that is wanted and others on their way out, whose powers add up to less than it gives way.
+    assert np.abs(np.diff(sound)).max() < 12 * 0.25 * math.pi / 2 / 200
+    assert sounding < 40
+
+
 # --- going back ---------------------------------------------------------------------------------------------------
 
 
@@ -308,12 +591,17 @@ def asked(case: Case, rng: Random, number: int) -> Fact:
     """Something that may be asked for in mid-call."""
     names = [("bus", "main"), *(("bus", bus) for bus in case.scene.buses), *(("layer", key) for key in case.kinds)]
     seconds = (0.0, 0.03, 0.3, 2.0)
-    what = choose(rng, "gain", "gain", "play", "play", "stop")
+    what = choose(rng, "gain", "gain", "play", "play", "stop", "scene", "scene")
     if what == "gain":
         of, name = choose(rng, *names)
         return Fact("gain", SetGain(of, name, choose(rng, 0.0, -6.0, SILENCE_DB, 6.0), choose(rng, *seconds)))  # type: ignore[arg-type]
     if what == "stop":
         return Fact("stop", rng.randint(0, number))
+    if what == "scene":
+        other = choose(rng, case, case, made(rng.getrandbits(60), rates=[case.rate]))
+        text = other.text.replace("speech_lufs = -20", "speech_lufs = -23").replace("volume = 0.5", "volume = 0.25")
+        known = Scenery(Scene.from_toml(choose(rng, text, other.text)), noise(other, 0.2))
+        return Fact("scene", Switch("other", known, choose(rng, None, *seconds)))
     samples = np.random.default_rng(number).standard_normal(rng.randint(1, case.rate)) * 0.1
     clip = Clip.from_samples(samples, case.rate)
     fades = choose(rng, *seconds), choose(rng, *seconds)
@@ -362,6 +650,8 @@ def test_any_frame_can_be_gone_back_to(number: int) -> None:
 # --- as a recording has it ----------------------------------------------------------------------------------------
 
 RAIN = steady(1.0, 3, 1)
+CAFE = Scenery(Scene.from_toml(""), {})
+FOUND: dict[str, Any] = {"clip": {"rain.wav": RAIN}.__getitem__, "scenery": {"cafe": CAFE}.__getitem__}
 
 
 @pytest.mark.parametrize(
@@ -373,17 +663,18 @@ RAIN = steady(1.0, 3, 1)
         Fact("gain", SetGain("layer", "soundscape:rain", -6.5, 0.3)),
         Fact("play", Moment(3, "rain.wav", RAIN, 0.5, True, 0.1, 0.2)),
         Fact("stop", 3),
+        Fact("scene", Switch("cafe", CAFE, 0.5)),
     ],
 )
 def test_a_fact_survives_being_written_as_json(fact: Fact) -> None:
-    assert from_plain(fact.kind, json.loads(json.dumps(to_plain(fact))), clip={"rain.wav": RAIN}.__getitem__) == fact
+    assert from_plain(fact.kind, json.loads(json.dumps(to_plain(fact))), **FOUND) == fact
 
 
 @pytest.mark.parametrize("value", [None, "loud", 3.5, {"of": "bus"}, {"name": "main", "gain": 3}, {"source": "a"}])
-@pytest.mark.parametrize("kind", ["gain", "play", "stop"])
+@pytest.mark.parametrize("kind", ["gain", "play", "stop", "scene"])
 def test_what_is_no_facts_value_is_refused(kind: Any, value: Any) -> None:
     with pytest.raises(ValueError, match=kind):
-        from_plain(kind, value, clip={"a": RAIN}.__getitem__)
+        from_plain(kind, value, **FOUND)
 
 
 # --- the calls ----------------------------------------------------------------------------------------------------
@@ -706,3 +997,118 @@ async def test_in_a_room_it_is_heard_whole_and_the_handle_waits_for_it(folder: P
     second = sounding[sounding > first + 60_000]
     assert 14_400 < len(second) < 40_000
     await call.aclose()
+
+
+# --- scenes in a session ------------------------------------------------------------------------------------------
+
+BELL = "defaults = { crossfade = 0.1 }\nbase = { source = 'bell.wav' }\n"
+
+
+async def test_another_scene_is_heard_in_the_session_and_replays(folder: Path) -> None:
+    """The same text in another folder is another file; a name from `[clips]` is the present scene's."""
+    call, output = await quietly(folder, BELL)
+    output.pull(9_600)
+    (folder / "other").mkdir()
+    write_audio(folder / "other" / "bell.wav", [np.full((48_000, 1), 0.125, np.float32)], 48_000)
+    text = "clips.quiet = { source = 'bell.wav' }\nbase = { key = 'quiet', source = 'bell.wav' }\n"
+    (folder / "other" / "night.toml").write_text(text)
+    call.switch(Path("other/night.toml"), crossfade=0.05)
+    output.pull(9_600)
+    assert output.pull(480)[-1, 0] == pytest.approx(0.125, rel=1e-3)
+    call.play("quiet")
+    await asyncio.sleep(0)
+    output.pull(480)
+    assert output.pull(480)[-1, 0] == pytest.approx(0.25, rel=1e-3)
+    assert call.scene.name == "night"
+    with pytest.raises(UsageError, match="no bus and no key"):
+        call.set_gain("bell.wav", -6)
+    await call.aclose()
+    again = Engine(Scene.from_toml(BELL, folder), SceneClips(Scene.from_toml(BELL, folder)), seed=1)
+    assert to_plain(call.engine.facts[2][1]) == {"reference": "other/night.toml", "crossfade": 0.05}
+    for frame, fact in call.engine.facts:
+        again.post(fact, frame)
+    assert again.render(len(output.samples)).tobytes() == output.samples.tobytes()
+    assert again.log == call.engine.log
+
+
+async def test_a_scene_that_cannot_be_played_changes_nothing(folder: Path) -> None:
+    call, output = await quietly(folder, BELL)
+    output.pull(9_600)
+    before, log = call.scene, list(call.engine.log)
+    (folder / "bad.toml").write_text("base = { source = 'bel.wav' }\n")
+    for wrong, said in (
+        ("bad.toml", "did you mean 'bell.wav'"),
+        ("bed.toml", "no such file; scenes that ship"),
+        (Scene.model_validate({"base": {"layers": [{"pool": "nope"}]}}), "no pool is called 'nope'"),
+    ):
+        with pytest.raises(SceneError, match=said):
+            call.switch(wrong)
+    for arguments, said in (({"scene": 3}, "3 is no scene"), ({"scene": "office", "crossfade": -1}, "a crossfade")):
+        with pytest.raises(UsageError, match=said):
+            call.switch(**arguments)
+    assert output.pull(480)[-1, 0] == pytest.approx(0.5, rel=1e-3)
+    assert call.scene is before
+    assert call.engine.log == log
+    await call.aclose()
+
+
+async def test_options_are_those_that_it_was_made_with(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "in").mkdir()
+    (folder / "in" / "out.toml").write_text("base = { source = '../bell.wav' }\n")
+    call, _ = await quietly(folder, BELL)
+    with pytest.raises(SceneError, match="leaves the scene's folder"):
+        call.switch("in/out.toml")
+    await call.aclose()
+    call, output = await quietly(folder, BELL, allow_outside=True, on_error="skip", sample_rate=8_000)
+    call.switch("in/out.toml")
+    assert call.clips["../bell.wav"].sample_rate == 8_000
+    call.switch(Scene.from_toml("base = { source = 'no.wav' }\n"), crossfade=0)
+    output.pull(800)
+    assert not output.pull(800).any()
+    assert [record.levelname for record in caplog.records if record.name == "soundscape"] == ["WARNING"]
+    await call.aclose()
+
+
+async def test_another_scene_may_be_loaded_in_a_thread(folder: Path) -> None:
+    call, output = await quietly(folder, BELL)
+    await asyncio.to_thread(call.switch, "office")
+    output.pull(480)
+    assert call.scene.name == "office"
+    assert {entry.key for entry in call.engine.log if entry.action == "start"} == {"room"}
+    await call.aclose()
+    with pytest.raises(UsageError, match="was closed"):
+        call.switch("office")
+
+
+async def test_a_scene_that_was_switched_to_before_the_start_is_the_one_that_plays(folder: Path) -> None:
+    output = MemoryOutput(paced=False)
+    call = Soundscape(Scene.from_toml(BELL, folder), seed=1, output=output)
+    call.switch(Scene.from_toml("base = { key = 'other', source = 'bell.wav' }\n", folder), crossfade=9)
+    await attached(call)
+    output.pull(480)
+    assert [(entry.action, entry.key, entry.duration) for entry in call.engine.log] == [
+        ("commit", "initializing", 0.0),
+        ("start", "other", 0.8),
+    ]
+    await call.aclose()
+
+
+async def test_in_a_room_another_scene_is_heard_at_once_without_a_step(folder: Path) -> None:
+    """Read back from a real track: half a second was rendered ahead, and is taken back."""
+    output = RoomOutput(None)
+    call = Soundscape(Scene.from_toml(BELL, folder), output=output).attach(AgentSession())
+    while output.track is None:
+        await asyncio.sleep(0.01)
+    async with tapped(output) as tap:
+        await asyncio.sleep(0.8)
+        call.switch(
+            Scene.from_toml("base = { key = 'low', source = 'bell.wav', volume = 0.25 }", folder), crossfade=0.1
+        )
+        await asyncio.sleep(0.3)
+        asked = len(np.concatenate(tap.blocks))
+        await call.aclose()
+    heard = np.concatenate(tap.blocks).astype(np.int64)[:asked]
+    exact = not (output.stats.gaps or output.stats.disagreements)  # else on a machine that is too busy: it says so
+    assert heard[-480:] == pytest.approx(np.full(480, 4_096), abs=1)
+    # pi / 2 in 100 ms, of two sounds, at half of full scale.
+    assert not exact or np.abs(np.diff(heard[np.flatnonzero(heard)[0] :])).max() < 2 * 16_384 * math.pi / 2 / 4_800

@@ -21,18 +21,20 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from soundscape.clip import Clip
 from soundscape.cues import Cue, Gain
 from soundscape.driver.chance import Chance
 from soundscape.driver.ducks import Ducks
-from soundscape.driver.facts import Fact, SetGain
+from soundscape.driver.facts import Fact, SetGain, Switch
 from soundscape.driver.moments import Moments
 from soundscape.driver.notes import Entry, Notes
-from soundscape.driver.playbacks import Playback, Playbacks
+from soundscape.driver.playback import Playback
+from soundscape.driver.playbacks import Playbacks
+from soundscape.driver.scenery import Scenery
+from soundscape.driver.shots import Shots
 from soundscape.driver.states import Facts, StateTable
 from soundscape.gain import db_to_linear
 from soundscape.scene import HOST_STATES, NONE, Rule, SceneModel
@@ -42,10 +44,6 @@ from soundscape.scene.tables import Layer
 __all__ = ["Driver", "Entry", "Fact"]
 
 logger = logging.getLogger("soundscape")
-
-LEAST_GAP_SECONDS = 0.02
-"""How far apart the shots of a scatter are due at least: however short its sounds and gaps are, each costs something
-(*measured*, a hundred layers of the shortest: a fifth of a core)."""
 
 _OVER = ("gone", "pick_ends", "over")
 """Timers of what ends by itself: over in a frame, it is over before that frame's facts."""
@@ -74,33 +72,32 @@ class Driver:
         self.log: list[Entry] = []
         self.due: float = math.inf
         """The frame of the next timer; infinite where there is none."""
-        self._scene = scene
-        self._wanted: Callable[[str], dict[str, Layer]] = lru_cache(maxsize=None)(scene.wanted)
-        self._rule: Callable[[str, str], Rule] = lru_cache(maxsize=None)(scene.rule)
+        self._scenery = Scenery(scene, clips)
         self._table = StateTable(scene.known_states)
         self._notes = Notes(sample_rate)
         self._chance = Chance(seed)
-        self._playbacks = Playbacks(scene, clips, self._chance, self._notes)
-        self._ducks = Ducks(scene.ducks, self._notes, self._declick)
+        self._playbacks = Playbacks(self._scenery, self._chance, self._notes)
+        self._shots = Shots(self._playbacks, self._chance, self._notes)
+        self._ducks = Ducks(self._notes, self._declick)
+        self._ducks.use(scene.ducks)
         self._moments = Moments(self._notes)
         self._facts = Facts()
-        self._last_rule = self._rule(NONE, NONE)
+        self._last_rule = self._scenery.rule(NONE, NONE)
         self._first_fact: int | None = None
         self._pending: _Pending | None = None
         self._armed: dict[str, int] = {}
         """By key, since when a layer is wanted that waits for its `after`."""
-        self._last_shot: dict[str, int] = {}
-        """By key, the frame at which a `once` last sounded."""
 
     def snapshot(self) -> tuple[Any, ...]:
         """Everything there is to know about the present, for `restore`."""
         values = self._facts, self._last_rule, self._first_fact, self._pending, self._notes.count
-        return self.state, len(self.log), values, [changing.copy() for changing in self._dictionaries]
+        return self.state, len(self.log), self._scenery, values, [changing.copy() for changing in self._dictionaries]
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
         """Goes back to a snapshot, which stays as it is."""
-        state, length, values, dictionaries = snapshot
+        state, length, scenery, values, dictionaries = snapshot
         self._table.go(state)
+        self._use(scenery)
         del self.log[length:]
         self._facts, self._last_rule, self._first_fact, self._pending, self._notes.count = values
         for changing, kept in zip(self._dictionaries, dictionaries, strict=True):
@@ -113,10 +110,10 @@ class Driver:
         """All that changes beside a few values."""
         chance, playbacks, ducks = self._chance, self._playbacks, self._ducks
         return (
-            *(self._armed, self._last_shot, self._notes.timers),
+            *(self._armed, self._shots.last, self._notes.timers),
             *(chance.draws, chance.last, chance.bags),
             *(playbacks.playing, playbacks.fell_silent),
-            *(ducks.active, ducks.envelopes),
+            *(ducks.tables, ducks.former, ducks.active, ducks.envelopes),
             *(self._moments.sounding, self._moments.ends),
         )
 
@@ -158,7 +155,8 @@ class Driver:
         self._fire(_OVER)
         self._take(facts)
         if notes.ready(("settle",)) and self._pending is not None:
-            self._commit(self._pending.state)
+            state, self._pending = self._pending.state, None
+            self._commit(state)
         self._fire(_OTHERS)
         notes.entries.sort(key=lambda entry: (entry.action != "commit", entry.key))
         self.log.extend(notes.entries)
@@ -169,38 +167,52 @@ class Driver:
 
     def _take(self, facts: Iterable[Fact]) -> None:
         cut = False
-        for kind, value in facts:
-            cut = cut or kind == "cut"
+        switch: Switch | None = None
+        for fact in facts:
+            cut = cut or fact.kind == "cut"
             if self._first_fact is None:
                 self._first_fact = self._notes.frame
-            if self._facts.close:
-                continue
-            if kind == "gain":
-                self._set_gain(value)
-            elif kind == "play":
-                self._moments.play(value, self._declick)
-            elif kind == "stop":
-                self._moments.stop(value, self._declick)
-            elif kind in ("close", "cut"):
-                self._facts = self._facts._replace(close=True)
-                self._moments.close(self._rule(self.state, NONE), self._declick)
-            else:
-                self._facts = self._facts._replace(**{kind: value})
+            if not self._facts.close:
+                switch = fact.value if fact.kind == "scene" else switch
+                self._take_one(*fact)
+        before = self._scenery
+        if switch is not None:
+            self._use(switch.scenery)
+            self._ducks.use(switch.scenery.scene.ducks)
         self._ducks.take(self._facts)
-        state = self._facts.state(self._scene.states)
-        if state not in self._table:
-            if self._scene.first_told(state):
-                hint = nearest(state, (*HOST_STATES, *self._scene.states))
-                what = "scene %r: state %r is not defined; only the base layers sound%s"
-                logger.warning(what, self._scene.name, state, hint and f"; {hint}")
-            self._table.add(state)
+        state = self._facts.state(self._scenery.scene.states)
+        self._know(state)
+        if switch is not None:
+            self._switch(state, before, switch.crossfade)
         if state == self.state:
             self._stay()
-        elif self._pending is None or state != self._pending.state:
+        elif self._pending is None or state != self._pending.state or switch is not None:
             self._head_for(state)
         if cut:
             self._playbacks.cut()
             self._moments.cut(self._declick)
+
+    def _take_one(self, kind: str, value: Any) -> None:
+        if kind == "gain":
+            self._set_gain(value)
+        elif kind == "play":
+            self._moments.play(value, self._declick)
+        elif kind == "stop":
+            self._moments.stop(value, self._declick)
+        elif kind in ("close", "cut"):
+            self._facts = self._facts._replace(close=True)
+            self._moments.close(self._scenery.rule(self.state, NONE), self._declick)
+        elif kind != "scene":
+            self._facts = self._facts._replace(**{kind: value})
+
+    def _know(self, state: str) -> None:
+        """A state that the scene does not know has the base layers alone (T16)."""
+        if state not in self._scenery.known_states and self._scenery.scene.first_told(state):
+            scene = self._scenery.scene
+            hint = nearest(state, (*HOST_STATES, *scene.states))
+            what = "scene %r: state %r is not defined; only the base layers sound%s"
+            logger.warning(what, scene.name, state, hint and f"; {hint}")
+        self._table.add(state)
 
     @property
     def _declick(self) -> int:
@@ -217,21 +229,26 @@ class Driver:
             return
         self._cancel_pending()
         for key in [key for key in self._armed if (key, "start") not in self._notes.timers]:
-            self._wait(key, self._wanted(self.state)[key])
+            self._wait(key, self._scenery.wanted(self.state)[key])
 
     def _head_for(self, state: str) -> None:
         """Another state is the session's: it is committed, at once or when it has settled (T8)."""
         left_at = self._notes.frame if self._pending is None else self._pending.left_at
+        left = self._unsettled(state)
         if self._pending is not None:
             self._cancel_pending()
-        settle = 0.0 if self._facts.close else self._rule(self.state, state).settle
-        left = left_at + self._notes.frames(settle) - self._notes.frame
         if left <= 0:
             self._commit(state)
             return
         self._pending = _Pending(state, left_at)
         self._notes.set_timer("", "settle", self._notes.frame + left)
         self._notes.log("settle", state, duration=left)
+
+    def _unsettled(self, state: str) -> int:
+        """How many frames a change to a state has yet to last."""
+        left_at = self._notes.frame if self._pending is None else self._pending.left_at
+        settle = 0.0 if self._facts.close else self._scenery.rule(self.state, state).settle
+        return left_at + self._notes.frames(settle) - self._notes.frame
 
     def _cancel_pending(self) -> None:
         assert self._pending is not None
@@ -243,11 +260,20 @@ class Driver:
 
     def _commit(self, state: str) -> None:
         old = self.state
-        rule = self._last_rule = self._rule(old, state)
-        self._pending = None
+        self._go(state, self._scenery.wanted(old), self._scenery.rule(old, state))
+
+    def _go(self, state: str, before: Mapping[str, Layer], rule: Rule) -> None:
+        """Commits a state, or the present one again.
+
+        Args:
+            state: which.
+            before: what was wanted until now.
+            rule: how it goes.
+        """
+        self._last_rule = rule
         self._table.go(state)
         self._notes.log("commit", state)
-        before, now = self._wanted(old), self._wanted(state)
+        now = self._scenery.wanted(state)
         by_key: dict[str, list[Playback]] = {key: [] for key in now}
         for playback in self._playbacks.playing.values():
             by_key.setdefault(playback.key, []).append(playback)
@@ -261,7 +287,7 @@ class Driver:
     def _compare(self, key: str, playing: list[Playback], layer: Layer | None, rule: Rule, *, entered: bool) -> None:
         """What is there of a key against what is wanted of it."""
         for playback in playing:
-            if layer is None or (not playback.loops and playback.place != "wanted"):
+            if layer is None or playback.lost or (not playback.loops and playback.place != "wanted"):
                 self._playbacks.leave(playback, rule, at_once=rule.urgent or self._facts.close)
             else:
                 self._playbacks.go_on(playback, layer, rule)
@@ -269,7 +295,7 @@ class Driver:
             self._disarm(key)
         elif key in self._armed:
             self._wait(key, layer)
-        elif (not playing) if layer.kind == "loop" else entered:
+        elif all(playback.lost for playback in playing) if layer.kind == "loop" else entered:
             if layer.after:
                 self._armed[key] = self._notes.frame
                 self._wait(key, layer)
@@ -290,13 +316,17 @@ class Driver:
         """Nothing of a key is wanted: what waited dies. Where something is released, that says enough."""
         armed = self._armed.pop(key, None) is not None
         waited = self._notes.drop_timer(key, "start", "gap") or armed
-        if waited and not any(entry.action == "release" and entry.key == key for entry in self._notes.entries):
+        if waited:
+            self._say_cancelled(key)
+
+    def _say_cancelled(self, key: str) -> None:
+        if not any(entry.action == "release" and entry.key == key for entry in self._notes.entries):
             self._notes.log("cancel", key)
 
     def _come(self, key: str, layer: Layer) -> None:
         """A layer has waited long enough. The transition by which it became wanted is history."""
         del self._armed[key]
-        lowest = self._scene.defaults
+        lowest = self._scenery.scene.defaults
         self._set_in(key, layer, lowest.crossfade if lowest.fade_in is None else lowest.fade_in)
 
     def _set_in(self, key: str, layer: Layer, fade_in: float) -> None:
@@ -304,45 +334,48 @@ class Driver:
             assert self._first_fact is not None
             self._playbacks.start(key, layer, fade_in, self._notes.frame - self._first_fact)
         elif layer.kind == "once":
-            self._shoot_once(key, layer)
+            self._shots.once(key, layer)
         else:
-            span = layer.interval if layer.first is None else layer.first
-            assert span is not None
-            wait = self._notes.frames(self._chance.between(key, "first", span))
-            self._notes.set_timer(key, "gap", self._notes.frame + wait)
+            self._shots.wait(key, layer)
 
-    # --- shots ----------------------------------------------------------------------------------------------------
+    # --- scenes ---------------------------------------------------------------------------------------------------
 
-    def _sounding(self, key: str) -> int:
-        return sum(playback.key == key for playback in self._playbacks.playing.values())
+    def _use(self, scenery: Scenery) -> None:
+        self._scenery = self._playbacks.scenery = scenery
+        self._ducks.declick = self._declick
 
-    def _shoot_once(self, key: str, layer: Layer) -> None:
-        """One shot. What is blocked is dropped, not queued (T13)."""
-        pick = self._chance.pick(key, self._scene.pool(layer), silence=True)
-        if pick is None:
-            return
-        frame = self._notes.frame
-        last = self._last_shot.get(key)
-        cooling = last is not None and frame < last + self._notes.frames(layer.cooldown or 0.0)
-        if cooling or self._sounding(key):
-            self._notes.log("skip", key, clip=pick.entry.source)
-            return
-        self._last_shot[key] = frame
-        self._playbacks.shoot(key, layer, pick)
+    def _switch(self, state: str, before: Scenery, crossfade: float | None) -> None:
+        """What another scene wants, in the state that is committed, or in the session's where that has settled.
 
-    def _scatter(self, key: str) -> None:
-        """A scatter's shot is due, and the gap to the next one is drawn (T12)."""
-        layer = self._wanted(self.state)[key]
-        assert layer.interval is not None
-        frame, lasts = self._notes.frame, 0
-        pick = self._chance.pick(key, self._scene.pool(layer), silence=True)
-        if pick is not None and self._sounding(key) >= (layer.max_playbacks or 1):
-            self._notes.log("skip", key, clip=pick.entry.source)
-        elif pick is not None:
-            lasts = self._playbacks.shoot(key, layer, pick)
-        gap = self._notes.frames(self._chance.between(key, "interval", layer.interval))
-        least = max(1, self._notes.frames(LEAST_GAP_SECONDS))
-        self._notes.set_timer(key, "gap", frame + max(least, lasts + gap))
+        What is another sound in it under the same key, or nothing, is lost; all else goes on as in a change of state.
+        """
+        rule = self._scenery.switched
+        if state == self.state or self._unsettled(state) > 0:
+            state = self.state
+        else:
+            rule = self._scenery.rule(self.state, state)
+            if self._pending is not None:
+                self._cancel_pending()
+        if crossfade is not None and not self._facts.close:
+            rule = rule._replace(fade_in=crossfade, fade_out=crossfade)
+        lost = [key for key in before.layers if not self._scenery.shares(key, before)]
+        waited = [key for key in lost if self._lose(key)]
+        kept = {key: layer for key, layer in before.wanted(self.state).items() if key not in lost}
+        self._go(state, kept, rule)
+        for key in waited:
+            self._say_cancelled(key)
+
+    def _lose(self, key: str) -> bool:
+        """A key is another sound from now on, or none.
+
+        Returns:
+            Whether something waited, which dies.
+        """
+        self._playbacks.lose(key)
+        self._chance.forget(key)
+        self._shots.last.pop(key, None)
+        armed = self._armed.pop(key, None) is not None
+        return self._notes.drop_timer(key, "start", "gap") or armed
 
     # --- timers ---------------------------------------------------------------------------------------------------
 
@@ -354,7 +387,7 @@ class Driver:
                 assert isinstance(owner, int)
                 self._moments.over(owner)
             elif what == "gap":
-                self._scatter(str(owner))
+                self._shots.scatter(str(owner), self._scenery.wanted(self.state)[str(owner)])
             elif what == "recovery":
                 assert isinstance(owner, int)
                 self._ducks.recover(owner)
@@ -362,4 +395,4 @@ class Driver:
                 assert isinstance(owner, int)
                 self._playbacks.due(owner, what, self._last_rule)
             elif self._pending is None:  # else it waits for what becomes of the change
-                self._come(str(owner), self._wanted(self.state)[str(owner)])
+                self._come(str(owner), self._scenery.wanted(self.state)[str(owner)])

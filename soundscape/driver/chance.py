@@ -25,6 +25,7 @@ class Pick(NamedTuple):
 class _Foreseen(NamedTuple):
     """A pick that was looked ahead at, and what it changes."""
 
+    pool: Pool
     before: tuple[Any, ...]
     pick: Pick
     after: tuple[Any, ...]
@@ -75,7 +76,7 @@ class Chance:
         """
         before = self._state(key)
         foreseen = self._foreseen.get(key)
-        if not silence and foreseen is not None and foreseen.before == before:
+        if not silence and foreseen is not None and foreseen.pool is pool and foreseen.before == before:
             self._go(key, foreseen.after)
             return foreseen.pick
         index = self._index(key, pool, silence=silence)
@@ -93,9 +94,14 @@ class Chance:
         before = self._state(key)
         pick = self.pick(key, pool, silence=False)
         assert pick is not None
-        self._foreseen[key] = _Foreseen(before, pick, self._state(key))
+        self._foreseen[key] = _Foreseen(pool, before, pick, self._state(key))
         self._go(key, before)
         return pick
+
+    def forget(self, key: str) -> None:
+        """Another pool is drawn from for a key: what was picked before says nothing any more."""
+        self.last.pop(key, None)
+        self.bags.pop(key, None)
 
     def _streams(self, key: str) -> tuple[tuple[dict[Any, Any], Any], ...]:
         """All that a pick of a key changes."""

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
 from soundscape.clip import Clip
+from soundscape.driver.scenery import Scenery
 
-__all__ = ["FACT_KINDS", "Fact", "FactKind", "Moment", "SetGain", "flaw", "from_plain", "to_plain"]
+__all__ = ["FACT_KINDS", "Fact", "FactKind", "Moment", "SetGain", "Switch", "flaw", "from_plain", "to_plain"]
 
-FactKind = Literal["agent", "user", "tool", "app", "close", "cut", "gain", "play", "stop"]
+FactKind = Literal["agent", "user", "tool", "app", "close", "cut", "gain", "play", "stop", "scene"]
 FACT_KINDS: tuple[FactKind, ...] = get_args(FactKind)
 
 
@@ -51,21 +52,36 @@ class Moment(NamedTuple):
     fade_out: float = 0.0
 
 
+class Switch(NamedTuple):
+    """Another scene.
+
+    Attributes:
+        reference: the scene as the caller named it.
+        scenery: what it is.
+        crossfade: seconds, in place of what the scene says.
+    """
+
+    reference: str
+    scenery: Scenery
+    crossfade: float | None = None
+
+
 class Fact(NamedTuple):
     """Something that became true of the session, or was asked for.
 
     Attributes:
         kind: `agent` and `user` (their states), `tool` (a name while any runs), `app` (the application's own state),
-            `close`, and `cut` where the end of the close's fade cannot be waited for; `gain`, `play` and `stop`.
+            `close`, and `cut` where the end of the close's fade cannot be waited for; and what was asked for: `gain`,
+            `play`, `stop`, `scene`.
         value: the state or the name, None where there is none any more; of a `gain` a `SetGain`, of a `play` a
-            `Moment`, of a `stop` the moment's number.
+            `Moment`, of a `stop` the moment's number, of a `scene` a `Switch`.
     """
 
     kind: FactKind
     value: Any = None
 
 
-_VALUES: dict[str, type] = {"gain": SetGain, "play": Moment, "stop": int}
+_VALUES: dict[str, type] = {"gain": SetGain, "play": Moment, "stop": int, "scene": Switch}
 
 
 def flaw(fact: Fact) -> str:
@@ -82,20 +98,19 @@ def flaw(fact: Fact) -> str:
 def to_plain(fact: Fact) -> Any:
     """A fact's value as JSON has it; `from_plain` makes the fact of it again."""
     value = fact.value
-    if not isinstance(value, SetGain | Moment):
+    if not isinstance(value, SetGain | Moment | Switch):
         return value
-    plain = value._asdict()
-    plain.pop("clip", None)
-    return plain
+    return {name: part for name, part in value._asdict().items() if name not in ("clip", "scenery")}
 
 
-def from_plain(kind: FactKind, value: Any, *, clip: Callable[[str], Clip]) -> Fact:
+def from_plain(kind: FactKind, value: Any, *, clip: Callable[[str], Clip], scenery: Callable[[str], Scenery]) -> Fact:
     """The fact that `to_plain` gave this value for.
 
     Args:
         kind: the fact's.
         value: what `to_plain` gave.
-        clip: the clip of a moment's source.
+        clip: the clip of a moment's source; a name from `[clips]` is of the scene that plays then.
+        scenery: the scene of a reference.
 
     Raises:
         ValueError: it is none.
@@ -105,6 +120,8 @@ def from_plain(kind: FactKind, value: Any, *, clip: Callable[[str], Clip]) -> Fa
             value = SetGain(**value)
         elif kind == "play":
             value = Moment(**value, clip=clip(value["source"]))
+        elif kind == "scene":
+            value = Switch(**value, scenery=scenery(value["reference"]))
     except (TypeError, KeyError):
         raise ValueError(f"{value!r} is no value of {kind}") from None
     if wrong := flaw(fact := Fact(kind, value)):

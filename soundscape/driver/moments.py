@@ -57,13 +57,13 @@ class Moments:
             playback=sound.playback,
             key=sound.key,
             source=moment.source,
+            clips={moment.source: moment.clip},
             offset=0,
             loop=moment.loop,
             gain=1.0,
             bus=MAIN,
             lufs=None,
             envelope=envelope,
-            clips={moment.source: moment.clip},
         )
         self._notes.cues.append(cue)
         action: Action = "start" if moment.loop else "shot"

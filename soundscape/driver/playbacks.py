@@ -14,17 +14,19 @@ know the same.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from soundscape.clip import Clip
 from soundscape.cues import Fade, Play, Stop
 from soundscape.driver.chance import Chance, Pick
 from soundscape.driver.notes import Action, Notes
-from soundscape.gain import Envelope
-from soundscape.scene import MAIN, Rule, SceneModel
+from soundscape.driver.playback import Playback
+from soundscape.driver.scenery import Scenery
+from soundscape.gain import Envelope, db_to_linear
+from soundscape.scene import MAIN, Rule
 from soundscape.scene.tables import Layer
 
-__all__ = ["Playback", "Playbacks"]
+__all__ = ["Playbacks"]
 
 FINISH_SECONDS = 5.0
 """How long a sound that plays out may take before it is faded (T10)."""
@@ -37,48 +39,23 @@ HOLDS = ("min_play", "release", "pass_ends", "pick_ends")
 pool's last pick, is over."""
 
 
-class Playback(NamedTuple):
-    """A playback as the driver knows it."""
-
-    number: int
-    key: str
-    layer: Layer  # of the committed state; once left, of the state left
-    place: Literal["wanted", "held", "leaving"]
-    envelope: Envelope
-    own_fade: bool  # the envelope's duration is the sound's own, not a transition's
-    began: int  # the playback's first frame
-    pick: Pick | None  # None: silence was drawn
-    pick_at: int  # the frame at which the pick's first frame sounded, or would have
-    chained: bool  # pick follows pick
-
-    @property
-    def loops(self) -> bool:
-        return self.layer.kind == "loop"
-
-    @property
-    def source(self) -> str:
-        assert self.pick is not None, "silence has no source"
-        return self.pick.entry.source
-
-
 class Playbacks:
-    """The playbacks of one run of a scene.
+    """The playbacks of one run.
 
     Args:
-        scene: a scene without flaws.
-        clips: clips by source; asked for lengths only, and only where a decision needs one.
+        scenery: the scene, whose clips are asked for lengths only, and only where a decision needs one.
         chance: draws.
         notes: where cues, log entries and timers go.
     """
 
-    def __init__(self, scene: SceneModel, clips: Mapping[str, Clip], chance: Chance, notes: Notes) -> None:
-        self._scene = scene
-        self._clips = clips
+    def __init__(self, scenery: Scenery, chance: Chance, notes: Notes) -> None:
+        self.scenery = scenery
         self._chance = chance
         self._notes = notes
         self.playing: dict[int, Playback] = {}
-        self.fell_silent: dict[str, tuple[Pick, int]] = {}
-        """By key, the pick of a loop that was the last to sound, and the position in its clip that it had come to."""
+        self.fell_silent: dict[str, tuple[Pick, int, Mapping[str, Clip]]] = {}
+        """By key, the pick of a loop that was the last to sound, the position in its clip that it had come to, and the
+        clips of its scene."""
 
     # --- what sets in ---------------------------------------------------------------------------------------------
 
@@ -91,20 +68,20 @@ class Playbacks:
             fade_in: seconds, where the sound has none of its own.
             elapsed: frames since the first event.
         """
-        pool = self._scene.pool(layer)
+        pool, clips = self.scenery.scene.pool(layer), self.scenery.clips
         chained = len(pool.playable) > 1
         resumed = self._resumed(key, chained=chained) if layer.start == "resume" else None
         offset = 0
         pick: Pick | None
         if resumed is not None:
             # What goes on began earlier: nothing is taken from the pool for it.
-            pick, offset = resumed
+            pick, offset, clips = resumed
             if self._chance.silence(key, pool):
                 pick = None
         else:
             pick = self._chance.pick(key, pool, silence=True)
             if pick is not None and layer.start in ("random", "elapsed"):
-                offset = self._offset(key, layer, self._clips[pick.entry.source], elapsed, chained=chained)
+                offset = self._offset(key, layer, clips[pick.entry.source], elapsed, chained=chained)
         frame = self._notes.frame
         own = self._own_fade(layer, pick, "fade_in")
         seconds = fade_in if own is None else own
@@ -112,23 +89,27 @@ class Playbacks:
         duration = 0 if seconds == 0 and offset == 0 else self.fade_frames(seconds)
         envelope = Envelope(frame, duration, 0.0, layer.gain)
         number, owned = self._notes.number(), own is not None
+        lufs = self.scenery.scene.level_lufs(layer)
         playback = self._put(
-            Playback(number, key, layer, "wanted", envelope, owned, frame, pick, frame - offset, chained)
+            Playback(
+                *(number, key, layer, "wanted", envelope, owned, frame, pick, frame - offset, chained),
+                *(pool, clips, lufs),
+            )
         )
         if pick is None:
             return
         self._play(playback, offset=offset)
         self._notes.log("start", key, 0.0, layer.gain, duration, playback.source)
 
-    def _resumed(self, key: str, *, chained: bool) -> tuple[Pick, int] | None:
+    def _resumed(self, key: str, *, chained: bool) -> tuple[Pick, int, Mapping[str, Clip]] | None:
         """What a key sounded last, and the clip's frame with which it goes on; None where nothing would follow."""
         if key not in self.fell_silent:
             return None
-        pick, position = self.fell_silent[key]
-        clip = self._clips[pick.entry.source]
+        pick, position, clips = self.fell_silent[key]
+        clip = clips[pick.entry.source]
         if not chained:
-            return pick, clip.wrapped(position)
-        return (pick, position) if position < clip.length else None
+            return pick, clip.wrapped(position), clips
+        return (pick, position, clips) if position < clip.length else None
 
     def _offset(self, key: str, layer: Layer, clip: Clip, elapsed: int, *, chained: bool) -> int:
         """The clip's frame that a loop begins with (T5). What leads in to a loop is heard where it begins there."""
@@ -147,11 +128,15 @@ class Playbacks:
         own = self._own_fade(layer, pick, "fade_in")
         envelope = Envelope(frame, self.fade_frames(own) if own else 0, 0.0 if own else layer.gain, layer.gain)
         number = self._notes.number()
+        scene, clips = self.scenery.scene, self.scenery.clips
         playback = self._put(
-            Playback(number, key, layer, "wanted", envelope, bool(own), frame, pick, frame, chained=False)
+            Playback(
+                *(number, key, layer, "wanted", envelope, bool(own), frame, pick, frame, False),
+                *(scene.pool(layer), clips, scene.level_lufs(layer)),
+            )
         )
         self._play(playback, offset=0)
-        end = self._natural_end(playback)
+        end = playback.natural_end
         self._notes.set_timer(number, "gone", end)
         self._notes.log("shot", key, envelope.at(frame), layer.gain, envelope.duration, playback.source)
         return end - frame
@@ -164,10 +149,11 @@ class Playbacks:
             self._turn(playback, rule)
             return
         old = playback
-        playback = self._put(playback._replace(layer=layer, place="wanted"))
+        pool = self.scenery.scene.pool(layer)
+        playback = self._put(playback._replace(layer=layer, place="wanted", pool=pool))
         if playback.pick is None:
             return
-        target, envelope = layer.gain, playback.envelope
+        target, envelope = self._level(playback), playback.envelope
         if old.place == "leaving":
             own = self._own_fade(layer, playback.pick, "fade_in")
             self._fade(playback, target, rule.fade_in if own is None else own, "revive", own=own is not None)
@@ -179,6 +165,21 @@ class Playbacks:
             self._fade(playback, target, rule.fade_in if rises else rule.fade_out, "level")
         elif old.place == "wanted":
             self._turn(playback, rule)
+
+    def _level(self, playback: Playback) -> float:
+        """The gain that a playback's layer asks for. Where another scene has another loudness for its bus, the level
+        makes up for it: what the clip was brought to stays as it began."""
+        lufs, layer = self.scenery.scene.level_lufs(playback.layer), playback.layer
+        if lufs == playback.lufs or lufs is None or playback.lufs is None or playback.clip.lufs is None:
+            return layer.gain
+        return layer.gain * db_to_linear(lufs - playback.lufs)
+
+    def lose(self, key: str) -> None:
+        """A key is another sound from now on: what sounds of it can only go."""
+        self.fell_silent.pop(key, None)
+        for playback in list(self.playing.values()):
+            if playback.key == key:
+                self._put(playback._replace(lost=True))
 
     def _turn(self, playback: Playback, rule: Rule) -> None:
         """A playback in mid-fade whose target stays goes on by the new transition's clock (T1)."""
@@ -216,7 +217,7 @@ class Playbacks:
             self.release(playback, rule)
             return
         position = self._notes.frame - playback.pick_at
-        clip, bound = self._clips[playback.source], self._notes.frames(FINISH_SECONDS)
+        clip, bound = playback.clip, self._notes.frames(FINISH_SECONDS)
         self._notes.drop_timer(playback.number, "next_pick")
         if playback.loops and not playback.chained:
             # Where one pass meets the next a loop does not die away: the end of it would be a click.
@@ -264,8 +265,8 @@ class Playbacks:
         self._notes.drop_timer(playback.number, "gone", "next_pick", *HOLDS)
         if playback.pick is None:
             return
-        if playback.loops:
-            self.fell_silent[playback.key] = (playback.pick, self._notes.frame - playback.pick_at)
+        if playback.loops and not playback.lost:
+            self.fell_silent[playback.key] = playback.pick, self._notes.frame - playback.pick_at, playback.clips
         self._notes.cues.append(Stop(self._notes.frame, playback.number))
 
     def due(self, number: int, what: str, rule: Rule) -> None:
@@ -300,7 +301,7 @@ class Playbacks:
         if playback.chained and (playback.number, "next_pick") not in self._notes.timers:
             self._time_next_pick(playback)  # it was playing out; a fade spans the picks
         if playback.place == "leaving":
-            end = envelope.end if playback.loops else min(envelope.end, self._natural_end(playback))
+            end = envelope.end if playback.loops else min(envelope.end, playback.natural_end)
             self._notes.set_timer(playback.number, "gone", end)
             self._notes.drop_timer(playback.number, *HOLDS)
         elif playback.loops:
@@ -308,9 +309,10 @@ class Playbacks:
 
     def _next_pick(self, playback: Playback) -> None:
         """The next pick of a loop that is a pool crosses in over the end of the last one (T11)."""
-        left = max(0, self._natural_end(playback) - self._notes.frame)
-        pick = self._chance.pick(playback.key, self._scene.pool(playback.layer), silence=False)
-        playback = self._put(playback._replace(pick=pick, pick_at=self._notes.frame))
+        left = max(0, playback.natural_end - self._notes.frame)
+        pick = self._chance.pick(playback.stream, playback.pool, silence=False)
+        clips = self._next_clips(playback)
+        playback = self._put(playback._replace(pick=pick, pick_at=self._notes.frame, clips=clips))
         self._play(playback, offset=0, crossfade=left)
 
     def _play(self, playback: Playback, *, offset: int, crossfade: int = 0) -> None:
@@ -322,11 +324,12 @@ class Playbacks:
                 playback=playback.number,
                 key=playback.key,
                 source=pick.entry.source,
+                clips=playback.clips,
                 offset=offset,
                 loop=playback.loops and not playback.chained,
                 gain=pick.gain,
                 bus=layer.bus or MAIN,
-                lufs=self._scene.level_lufs(layer),
+                lufs=playback.lufs,
                 envelope=playback.envelope,
                 crossfade=crossfade,
             )
@@ -336,20 +339,19 @@ class Playbacks:
 
     def _time_next_pick(self, playback: Playback) -> None:
         """The picks cross over a quarter of the shorter of the two at most: it is to be heard as well."""
-        following = self._chance.foreseen(playback.key, self._scene.pool(playback.layer))
-        length = min(self._clips[source].length for source in (playback.source, following.entry.source))
-        crossfade = min(self.fade_frames(self._scene.defaults.crossfade), length // 4)
+        following = self._chance.foreseen(playback.stream, playback.pool)
+        length = min(playback.clip.length, self._next_clips(playback)[following.entry.source].length)
+        crossfade = min(self.fade_frames(self.scenery.scene.defaults.crossfade), length // 4)
         earliest = playback.pick_at + self._notes.frames(SHORTEST_PICK_SECONDS)
-        due = max(earliest, self._natural_end(playback) - crossfade, self._notes.frame)
+        due = max(earliest, playback.natural_end - crossfade, self._notes.frame)
         self._notes.set_timer(playback.number, "next_pick", due)
+
+    def _next_clips(self, playback: Playback) -> Mapping[str, Clip]:
+        return playback.clips if playback.lost else self.scenery.clips
 
     def _put(self, playback: Playback) -> Playback:
         self.playing[playback.number] = playback
         return playback
-
-    def _natural_end(self, playback: Playback) -> int:
-        """The frame at which the pick's clip is over."""
-        return playback.pick_at + self._clips[playback.source].length
 
     @staticmethod
     def _own_fade(layer: Layer, pick: Pick | None, which: Literal["fade_in", "fade_out"]) -> float | None:
@@ -359,4 +361,4 @@ class Playbacks:
 
     def fade_frames(self, seconds: float) -> int:
         """Frames of a fade: no shorter than the declick."""
-        return self._notes.frames(max(seconds, self._scene.defaults.declick))
+        return self._notes.frames(max(seconds, self.scenery.scene.defaults.declick))

@@ -73,8 +73,9 @@ class StateTable:
         return self._session.committed
 
     def add(self, state: str) -> None:
-        """Makes a state known."""
-        self.machine.add_state(state)
+        """Makes a state known, if it is not."""
+        if state not in self:
+            self.machine.add_state(state)
 
     def go(self, state: str) -> None:
         """Moves to a state that is known; to the committed one, nothing happens."""

@@ -78,12 +78,14 @@ class Soundscape(Live):
         record: str | os.PathLike[str] | None = None,
     ) -> None:
         check_options(seed, output, sample_rate, on_error)
-        clips = SceneClips(scene.checked(), sample_rate=sample_rate, allow_outside=allow_outside)
-        clips.load_all(skip_errors=on_error == "skip")
+        self._sample_rate = sample_rate
+        self._allow_outside = allow_outside
+        self._skip_errors = on_error == "skip"
+        clips = self._load(scene)
         self.scene = scene
         self.seed = next((s for s in (seed, scene.seed) if s is not None), random.SystemRandom().getrandbits(32))
         self.clips = clips
-        self._sample_rate = sample_rate
+        self._first = scene, clips
         self._recorder = (
             None if record is None else Recorder(record, scene=scene.name, seed=self.seed, sample_rate=sample_rate)
         )
@@ -120,7 +122,13 @@ class Soundscape(Live):
         return cls(Scene.from_file(find_scene(path)), seed=seed, allow_outside=allow_outside, **options)
 
     def _new_run(self) -> Run:
-        return Run(Engine(self.scene, self.clips, seed=self.seed, sample_rate=self._sample_rate))
+        """Each begins with the first scene, as recordings do, and is told of the present one."""
+        return Run(Engine(*self._first, seed=self.seed, sample_rate=self._sample_rate))
+
+    def _load(self, scene: Scene) -> SceneClips:
+        clips = SceneClips(scene.checked(), sample_rate=self._sample_rate, allow_outside=self._allow_outside)
+        clips.load_all(skip_errors=self._skip_errors)
+        return clips
 
     @property
     def engine(self) -> Engine:

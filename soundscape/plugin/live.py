@@ -7,13 +7,13 @@ import os
 
 from livekit.agents.voice.background_audio import AudioConfig, AudioSource
 
-from soundscape.engine import Fact
+from soundscape.engine import Fact, Scenery, Switch
 from soundscape.exceptions import UsageError
 from soundscape.gain import draw
 from soundscape.library import SceneClips
 from soundscape.library.moments import find_moment
-from soundscape.loader import Scene
-from soundscape.plugin.checks import set_gain_of
+from soundscape.loader import Scene, find_scene
+from soundscape.plugin.checks import seconds, set_gain_of
 from soundscape.plugin.handles import PlayHandle, silence, wish_of
 from soundscape.plugin.run import Run
 
@@ -33,7 +33,12 @@ class Live:
     _draws = 0
     """How many of them were drawn from a list."""
 
+    _closed: bool
+
     def _post(self, fact: Fact) -> None:
+        raise NotImplementedError
+
+    def _load(self, scene: Scene) -> SceneClips:
         raise NotImplementedError
 
     def set_gain(self, bus_or_key: str, gain_db: float, *, fade: float = 0.3) -> None:
@@ -49,6 +54,36 @@ class Live:
             UsageError: the scene has no such bus or key, or a number is none.
         """
         self._post(Fact("gain", set_gain_of(self.scene, bus_or_key, gain_db, fade)))
+
+    def switch(self, scene: str | os.PathLike[str] | Scene, *, crossfade: float | None = None) -> None:
+        """Plays another scene from now on, in the same state. Sounds of equal keys go on where they are, if they are
+        the same in both scenes: kind, bus and pool; all others leave and come. What was set by `set_gain` stays.
+
+        It is checked and loaded first, as by the class, with the same options, which takes the time of decoding its
+        sounds: `await asyncio.to_thread(background.switch, "cafe")` keeps that from the session's loop.
+
+        Args:
+            scene: a file, the name of a scene that ships, or a `Scene`.
+            crossfade: seconds, in place of the scene's `[defaults]`.
+
+        Raises:
+            SceneError: with all that is wrong in the scene and its sounds. The present one goes on.
+            UsageError: this Soundscape was closed, or a value is none.
+        """
+        if self._closed:
+            raise UsageError("this Soundscape was closed; make another one")
+        if crossfade is not None:
+            crossfade = seconds("a crossfade", crossfade)
+        if isinstance(scene, Scene):
+            reference = scene.name
+        elif isinstance(scene, str | os.PathLike):
+            reference = os.fspath(scene)
+            scene = Scene.from_file(find_scene(scene))
+        else:
+            raise UsageError(f"{scene!r} is no scene: give a path, the name of a scene that ships, or a Scene")
+        clips = self._load(scene)
+        self.scene, self.clips = scene, clips
+        self._post(Fact("scene", Switch(reference, Scenery(scene, clips), crossfade)))
 
     def play(
         self, source: AudioSource | os.PathLike[str] | AudioConfig | list[AudioConfig], *, loop: bool = False

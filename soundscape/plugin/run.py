@@ -38,4 +38,6 @@ def slot(fact: Fact) -> tuple[str, ...]:
 
 def from_the_start(fact: Fact) -> Fact:
     """A fact as a run begins with it: its way there is over."""
-    return Fact("gain", fact.value._replace(fade=0.0)) if fact.kind == "gain" else fact
+    if fact.kind == "gain":
+        return Fact("gain", fact.value._replace(fade=0.0))
+    return Fact("scene", fact.value._replace(crossfade=None)) if fact.kind == "scene" else fact
