@@ -386,6 +386,52 @@ def test_what_an_author_writes_cannot_command_a_terminal(tmp_path: Path, capsys:
     assert "  \\x1b[2J [red]\\nx  loop" in out
 
 
+HOSTILE = "\x1b[31m\x9b\udcff:cat:[red]\n"
+"""What a file's name may hold: commands to a terminal, a byte that is no text, and what rich would read."""
+
+SPELT = "\\x1b[31m\\x9b\\udcff:cat:[red]\\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "said"),
+    [
+        (("check", "{}.toml"), 0, "{}.toml: ok"),
+        (("check", "{}-wrong.toml"), 1, "{}-wrong.toml:1:1: unknown key 'nmae'; did you mean 'name'?"),
+        (("check", "{}-gone.toml"), 1, "{}-gone.toml: no such file; "),
+        (("show", "{}.toml"), 0, "{}.toml; the agent speaks at -20 LUFS"),
+        (("show", "{}-wrong.toml"), 1, "{}-wrong.toml:1:1: unknown key 'nmae'; did you mean 'name'?"),
+        (("render", "{}.toml", "idle@0", "--until", "1", "-o", "{}.wav"), 0, "wrote {}.wav"),
+        (("render", "{}.toml", "idle@0", "--until", "1", "-o", "{}.mp3"), 2, "soundscape: {}.mp3: cannot write .mp3"),
+    ],
+)
+def test_what_a_file_is_called_cannot_command_a_terminal(
+    args: tuple[str, ...],
+    status: int,
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nor end a call that has no other fault: such a name is spelt."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"{HOSTILE}.toml").write_text("name = 'quiet'\n")
+    (tmp_path / f"{HOSTILE}-wrong.toml").write_text("nmae = 'quiet'\n")
+    assert called(*(arg.replace("{}", HOSTILE) for arg in args)) == status
+    printed = capsys.readouterr()
+    assert said.replace("{}", SPELT) in printed.out + printed.err
+    assert all(line.isprintable() for line in (printed.out + printed.err).split("\n"))
+
+
+def test_what_a_file_is_called_stands_in_json_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert called("check", "--format", "json", HOSTILE) == 1
+    printed = capsys.readouterr().out
+    assert printed.isascii()
+    assert json.loads(printed)[0]["path"] == HOSTILE
+
+
 @pytest.mark.parametrize(
     ("options", "begin"), [((), '---\ntitle: "office"\n'), (("--format", "dot"), 'digraph "office" {\n')]
 )

@@ -16,10 +16,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.text import Text
 
 from soundscape.cli.clips import clips_table
+from soundscape.cli.layout import plain
 from soundscape.cli.matrix import matrix as matrix_lines
 from soundscape.cli.show import Levels, shown
 from soundscape.cli.start import SCHEMA_NAME, begin, schema_text
@@ -90,6 +90,11 @@ def _main(
     """
 
 
+def _say(line: str, console: Console = out) -> None:
+    """A line that may hold a file's name, which may be somebody else's that a pattern of the shell has found."""
+    console.print(Text(plain(line)))
+
+
 def _print(lines: Iterable[Text]) -> None:
     for line in lines:
         out.print(line)
@@ -153,13 +158,13 @@ def check(
             }
             for name, problems in found
         ]
-        typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(report, indent=2))
     else:
         for name, problems in found:
             for problem in problems:
-                out.print(escape(str(problem)))
+                _say(str(problem))
             if not problems:
-                out.print(f"{escape(name)}: ok")
+                _say(f"{name}: ok")
     raise typer.Exit(1 if any(problems for _, problems in found) else 0)
 
 
@@ -190,7 +195,7 @@ def show(
     path = find_scene(scene)
     read = Scene.from_file(path)
     levels = Levels(read, SceneClips(read, allow_outside=allow_outside))
-    _print(shown(read, levels, path=str(path), width=_width()))
+    _print(shown(read, levels, path=plain(str(path)), width=_width()))
     if matrix:
         out.print()
         _print(matrix_lines(read, width=_width()))
@@ -277,10 +282,10 @@ def render(
         if plot is not None:
             take.plot(plot)
     if text := str(take):
-        out.print(escape(text))
+        _print([Text(text)])
     for path in (output, plot):
         if path is not None:
-            out.print(f"wrote {escape(str(path))}")
+            _say(f"wrote {path}")
 
 
 def _render_phone(take: Take, output: Path | None, plot: Path | None) -> None:
@@ -331,13 +336,14 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         app(args, prog_name="soundscape")
     except SceneError as error:
-        err.print(escape(str(error)))
+        for problem in error.problems:
+            _say(str(problem), err)
         sys.exit(1)
     except SoundscapeError as error:
-        err.print(escape(f"soundscape: {error}"))
+        _say(f"soundscape: {error}", err)
         sys.exit(2 if isinstance(error, UsageError) else 1)
     except OSError as error:
-        err.print(escape(f"soundscape: cannot write: {error.strerror or error}"))
+        _say(f"soundscape: cannot write: {error.strerror or error}", err)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
