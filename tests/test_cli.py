@@ -283,7 +283,7 @@ desk: A desk.
 every state
   room    loop     room           -42.0           -22.0  soundscape:office-ambience, start random
 thinking
-  typing  loop     desk  -44.0 to -38.0  -24.0 to -18.0  pool keys in shuffled rounds,
+  typing  loop     desk  -46.0 to -38.0  -26.0 to -18.0  pool keys in shuffled rounds,
                                                          not the last one again, each -2 to 0 dB:
                                                          50% soundscape:keyboard-typing,
                                                          50% soundscape:keyboard-typing-2 at -6.0 dB fade_in 0,
@@ -444,7 +444,8 @@ def test_graph(options: tuple[str, ...], begin: str, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    ("args", "name"), [((), "scene.toml"), (("lobby",), "lobby.toml"), (("a b.toml",), "a b.toml")]
+    ("args", "name"),
+    [((), "scene.toml"), (("lobby",), "lobby.toml"), (("a b.toml",), "a b.toml"), (("LOBBY.TOML",), "LOBBY.TOML")],
 )
 def test_init(
     args: tuple[str, ...],
@@ -491,6 +492,22 @@ def test_init_never_overwrites(
         "soundscape.schema.json": "mine as well",
         "other.toml": "#:schema ./s",
     }
+
+
+def test_init_never_replaces_a_link(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it leads to a file or nowhere."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "scene.toml").symlink_to("mine")
+    (tmp_path / "other.toml").symlink_to("nowhere")
+    (tmp_path / "soundscape.schema.json").symlink_to("no-schema")
+    assert [called("init"), called("init", "other"), called("init", "third")] == [2, 2, 0]
+    assert "left soundscape.schema.json as it is" in capsys.readouterr().out
+    names = ["mine", "other.toml", "scene.toml", "soundscape.schema.json", "third.toml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert (tmp_path / "mine").read_text() == "mine"
 
 
 def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
@@ -579,6 +596,9 @@ def test_what_a_terminal_cannot_show_is_spelt() -> None:
         (("check", "no-such-scene"), 1, "no-such-scene: no such file"),
         (("check", "ofice"), 1, "did you mean 'office'?"),
         (("check", "/dev/null"), 1, "not a regular file"),
+        *(((command, ""), 2, "an empty name is no scene's") for command in ("check", "show", "graph", "demo")),
+        (("render", "", "-o", "x.wav"), 2, "an empty name is no scene's"),
+        (("render", "[base]", "-o", "x.wav"), 1, "[base]: no such file"),
         (("render", "office", SEQUENCE), 2, "name a sound file with -o"),
         (("render", "office", "thinking", "-o", "x.wav"), 2, "'thinking' is not a part of a sequence"),
         (("render", "office", "thinking@5 speaking@4", "-o", "x.wav"), 2, "goes back in time"),
@@ -596,7 +616,7 @@ def test_what_a_terminal_cannot_show_is_spelt() -> None:
         (("graph", "ofice"), 1, "did you mean 'office'?"),
         (("graph", "office", "--format", "png"), 2, "png"),
         (("init", "nowhere/scene"), 2, "there is no folder 'nowhere'"),
-        (("init", ""), 2, "no name for a scene"),
+        *((("init", name), 2, "no name for a scene; write") for name in ("", ".", "..", "./", ".toml", "x/..")),
         (("init", "a\nb"), 2, "no name for a scene"),
         (("init", "x" * 300), 1, "cannot be written"),
         (("demo", "no-such-scene"), 1, "no such file"),

@@ -189,8 +189,8 @@ def show(
     """Say what plays in which state, and how loud.
 
     With --matrix also how one state becomes another. Levels are integrated loudness, of a pool the least and the
-    largest, without what ducks take away. A sound that cannot be loaded is said in its place; the exit status is 1
-    then.
+    largest that a pick may have, without what ducks take away. A sound that cannot be loaded is said in its place; the
+    exit status is 1 then.
     """
     path = find_scene(scene)
     read = Scene.from_file(path)
@@ -273,7 +273,8 @@ def render(
     """
     if output is None and plot is None:
         raise UsageError("nothing to do: name a sound file with -o, a picture with --plot, or both")
-    take = replay(scene, sequence, until=until, seed=seed, allow_outside=allow_outside)
+    played = Scene.from_file(find_scene(scene))
+    take = replay(played, sequence, until=until, seed=seed, allow_outside=allow_outside)
     if phone:
         _render_phone(take, output, plot)
     else:

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 
 from pydantic import PrivateAttr, ValidationError
 
-from soundscape.exceptions import Problem, SceneError
+from soundscape.exceptions import Problem, SceneError, UsageError
 from soundscape.loader.broken import Broken, playable, without
 from soundscape.loader.origin import Origin, child
 from soundscape.loader.text import Loc, TextError, read
@@ -44,7 +44,13 @@ def shipped_scenes() -> list[str]:
 
 
 def find_scene(scene: str | os.PathLike[str]) -> Path:
-    """The file that is meant by a path, or by the name of a scene that ships. A file of that name comes first."""
+    """The file that is meant by a path, or by the name of a scene that ships. A file of that name comes first.
+
+    Raises:
+        UsageError: the name is empty.
+    """
+    if not os.fspath(scene):
+        raise UsageError(f"an empty name is no scene's; name a file, or one that ships: {', '.join(shipped_scenes())}")
     path = Path(scene)
     if not path.is_file() and isinstance(scene, str) and scene in shipped_scenes():
         return data_dir("scenes") / f"{scene}.toml"
