@@ -605,8 +605,16 @@ def test_what_a_terminal_cannot_show_is_spelt() -> None:
         (("render", "office", "close@1 thinking@2", "-o", "x.wav"), 2, "comes after close"),
         (("render", "office", SEQUENCE, "-o", "x.mp3"), 2, ".wav"),
         (("render", "office", SEQUENCE, "-o", "nowhere/x.wav"), 1, "nowhere/x.wav"),
-        (("render", "office", SEQUENCE, "--plot", "nowhere/x.png"), 1, "nowhere/x.png"),
-        (("render", "office", SEQUENCE, "--plot", "x.xyz"), 2, "xyz"),
+        *(
+            (("render", "office", SEQUENCE, *output, "--plot", plot), status, said)
+            for output in ((), ("-o", "x.wav"))
+            for plot, status, said in (
+                ("nowhere/x.png", 1, "nowhere/x.png: the picture cannot be written: there is no folder 'nowhere'"),
+                ("x.xyz", 2, "x.xyz: a picture is a .png, .svg or .pdf"),
+                ("x", 2, "x: a picture is a .png, .svg or .pdf"),
+                ("..", 2, "is a directory"),
+            )
+        ),
         (("render", "office", SEQUENCE, "-o", "x.wav", "--until", "nan"), 2, "must be a number of seconds"),
         (("render", "office", SEQUENCE, "-o", "x.mp3", "--phone"), 2, ".wav"),
         (("render", "office", SEQUENCE, "-o", "nowhere/x.wav", "--phone"), 1, "nowhere/x.wav"),

@@ -29,6 +29,7 @@ from soundscape.library import SceneClips
 from soundscape.library.telephone import TELEPHONE_RATE, telephone
 from soundscape.loader import Scene, find_scene, inspect
 from soundscape.outputs.file import write_audio
+from soundscape.plot import check_target
 from soundscape.testing import Take, replay
 
 __all__ = ["app", "main"]
@@ -273,6 +274,8 @@ def render(
     """
     if output is None and plot is None:
         raise UsageError("nothing to do: name a sound file with -o, a picture with --plot, or both")
+    if plot is not None:
+        check_target(plot)
     played = Scene.from_file(find_scene(scene))
     take = replay(played, sequence, until=until, seed=seed, allow_outside=allow_outside)
     if phone:
