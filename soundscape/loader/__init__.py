@@ -21,7 +21,7 @@ from soundscape.loader.text import Loc, TextError, read
 from soundscape.loader.words import told
 from soundscape.scene import SceneModel
 from soundscape.scene.flaws import flaws, nearest
-from soundscape.scene.tables import MAX_ITEMS
+from soundscape.scene.tables import MAX_DUCKS, MAX_ITEMS
 
 __all__ = ["Scene", "data_dir", "find_scene", "inspect", "shipped_scenes"]
 
@@ -175,7 +175,7 @@ def _not_listed(first: Problem, count: int | None = None) -> Problem:
 
 
 def _too_many(origin: Origin) -> Problem | None:
-    """The first layer, or the first thing in a table or a list, that is one too many."""
+    """The first layer or duck, or the first thing in a table or a list, that is one too many."""
     layers: list[Loc] = []
     for place, state in [(("base",), origin.data.get("base")), *_named(origin.data, "states")]:
         written = child(state, "layers")
@@ -187,6 +187,10 @@ def _too_many(origin: Origin) -> Problem | None:
         message = f"more than {MAX_LAYERS:,} layers in one scene"
         first = sorted(layers, key=origin.place)[MAX_LAYERS]
         return origin.problem(first, message, "split it into several scenes")
+    ducks = origin.data.get("ducks")
+    if isinstance(ducks, list) and len(ducks) > MAX_DUCKS:
+        message = f"more than {MAX_DUCKS} ducks in one scene"
+        return origin.problem(("ducks", MAX_DUCKS), message, "one duck may name several buses")
     values = 0
     stack: list[tuple[Loc, Any]] = [((), origin.data)]
     while stack:

@@ -17,7 +17,7 @@ from typing import Any
 
 from soundscape.scene import HOST_STATES, MAIN, NONE, STATE_NAME, SceneModel
 from soundscape.scene.flaws import OF_KIND
-from soundscape.scene.tables import ALL, MAX_ITEMS
+from soundscape.scene.tables import ALL, MAX_DUCKS, MAX_ITEMS
 
 __all__ = ["json_schema"]
 
@@ -40,8 +40,8 @@ def json_schema() -> Schema:
     _complete_names(scene["properties"], tables)
     for key in ("states", "pools", "clips", "buses"):
         scene["properties"][key]["maxProperties"] = MAX_ITEMS
-    for key in ("ducks", "transitions"):
-        scene["properties"][key]["maxItems"] = MAX_ITEMS
+    scene["properties"]["ducks"]["maxItems"] = MAX_DUCKS
+    scene["properties"]["transitions"]["maxItems"] = MAX_ITEMS
     scene["properties"]["base"] = {**tables["Base"], "description": scene["properties"]["base"]["description"]}
     del scene["properties"]["name"]["default"]
     return {
