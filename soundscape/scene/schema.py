@@ -7,7 +7,7 @@ shows a mistake in an alternative on the whole table.
 What the schema lets through the loader may still refuse: names that nothing has, keys that clash, rules alike. What it
 refuses the loader refuses as well.
 
-    python -m soundscape.scene.schema > soundscape/scene/soundscape.schema.json
+    python -m soundscape.scene.schema > scenes/soundscape.schema.json
 """
 
 from __future__ import annotations
