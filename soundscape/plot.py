@@ -29,7 +29,7 @@ _STATE_COLOURS = {
     "away": "#d9d2e9",
 }
 _OTHER_STATE = "#ead1dc"
-_LINES = ("#1f4e79", "#b45f06", "#38761d", "#85200c", "#674ea7", "#0b5394", "#7f6000", "#a64d79")
+_LINES = ("#1f4e79", "#b45f06", "#38761d", "#85200c", "#674ea7", "#00838f", "#7f6000", "#a64d79")
 _COLUMNS = 2400
 
 
@@ -125,8 +125,9 @@ def _draw_gains(
 ) -> None:
     for i, (key, values) in enumerate(gains.items()):
         if values.any():
-            # Silence is no line, but for where a fade comes to it.
-            heard = np.where((values > 0) | (np.roll(values, 1) > 0), values, np.nan)
+            # Silence is no line, but for where a gain leaves it and comes to it.
+            beside = np.pad(values, 1)
+            heard = np.where((values > 0) | (beside[:-2] > 0) | (beside[2:] > 0), values, np.nan)
             times = np.arange(len(values)) * (seconds / len(values))
             ax.plot(times, heard, label=_plain(key), color=_LINES[i % len(_LINES)], linewidth=1.6)
     alike: dict[bytes, list[str]] = {}

@@ -33,7 +33,7 @@ SEQUENCE = "listening@1 thinking@3 speaking@6 close@8"
 BANDS = {"#d9ead3": (1, 3), "#fff2cc": (3, 6), "#cfe2f3": (6, 8)}
 """The states of that sequence by their colours: from when to when, seconds."""
 
-RAIN, TYPING, SOUND, AXIS = "#1f4e79", "#b45f06", "#444444", "#000000"
+FIRST, SECOND, SOUND, AXIS = "#1f4e79", "#b45f06", "#444444", "#000000"
 
 Mask = npt.NDArray[np.bool_]
 
@@ -86,13 +86,26 @@ def test_a_curve_is_as_high_as_the_gain(tmp_path: Path) -> None:
     top = np.flatnonzero(picture.of(AXIS)[:, picture.zero - 3])[0]  # the highest tick, of 1.0
     floor = np.flatnonzero(picture.column(AXIS, 0.5))[-1]  # the axis of time, away from its numbers
     assert floor - top > 100
-    for colour, key, times in ((RAIN, "rain", (1.2, 2, 7, 8.3)), (TYPING, "typing", (3.2, 4.5, 5.5, 6.1))):
+    for colour, key, times in ((FIRST, "rain", (1.2, 2, 7, 8.3)), (SECOND, "typing", (3.2, 4.5, 5.5, 6.1))):
         for at in times:
             drawn = np.flatnonzero(picture.column(colour, at)).mean()
             assert (floor - drawn) / (floor - top) == pytest.approx(take.gain(key, at), abs=0.03), (key, at)
-    for colour, before, after in ((RAIN, 0.5, 9.5), (TYPING, 2.5, 7.5)):
+    for colour, before, after in ((FIRST, 0.5, 9.5), (SECOND, 2.5, 7.5)):
         assert not picture.column(colour, before).any()
         assert not picture.column(colour, after).any()
+
+
+def test_a_shot_is_seen_to_begin_and_to_end(tmp_path: Path) -> None:
+    """It starts at full level: an upright line, as at its end."""
+    scene = '[states.thinking]\nkind = "once"\nsource = "soundscape:chime"\n'
+    take = replay(scene, SEQUENCE, until=10)
+    take.plot(tmp_path / "take.png", sounds={})
+    picture = Picture(tmp_path / "take.png")
+    end = 3 + 1.9  # a chime's length
+    for at in (3, end):
+        near = [picture.column(FIRST, at + k / picture.scale).sum() for k in range(-3, 4)]
+        assert max(near) > 100, at
+    assert picture.column(FIRST, 4).sum() <= 3
 
 
 def test_what_is_silent_is_a_line_and_what_is_loud_is_not(tmp_path: Path) -> None:
