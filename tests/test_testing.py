@@ -11,56 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 from av.container import InputContainer
+from rules import EXACT
 
 from soundscape import Entry, Fact, Scene, SceneError, UsageError
 from soundscape.outputs.file import write_audio
 from soundscape.testing import Take, parse_sequence, replay, watch
 
-SCENE = """
-[defaults]
-crossfade = 0.8
-
-[[states.listening.layers]]
-key = "hum"
-source = "hum.wav"
-
-[[states.thinking.layers]]
-key = "hum"
-source = "hum.wav"
-gain_db = -6
-
-[[states.thinking.layers]]
-key = "typing"
-source = "typing.wav"
-after = 0.7
-min_play = 1
-
-[[states.tool.layers]]
-key = "hum"
-source = "hum.wav"
-gain_db = -6
-
-[[states.tool.layers]]
-key = "typing"
-source = "typing.wav"
-after = 0.7
-min_play = 1
-
+SCENE = f"""{EXACT}
 [[states.tool.layers]]
 kind = "once"
 source = "chime.wav"
 cooldown = 60
-
-[[transitions]]
-to = "speaking"
-crossfade = 0.2
-urgent = true
-
-[[transitions]]
-from = ["thinking", "tool"]
-to = "listening"
-settle = 0.25
-fade_out = 1.2
 
 [[ducks]]
 while = "user_speaking"
@@ -71,7 +32,7 @@ recovery = 0
 [buses.voices]
 level_lu = -20
 """
-"""The scene of the format's own examples, a chime and a duck added. None of its files is there."""
+"""With a chime and a duck."""
 
 
 def actions(take: Take, key: str) -> list[tuple[str, float]]:
