@@ -21,6 +21,7 @@ import asyncio
 import json
 import logging
 import os
+import reprlib
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -191,8 +192,9 @@ def read_recording(path: str | os.PathLike[str]) -> Recording:
     head = _parsed(lines[0][1]) if lines else None
     if head is None or "soundscape" not in head:
         raise UsageError(f"{name}: not a recording: its first line is not what Soundscape(..., record=...) writes")
-    if head["soundscape"] != VERSION:
-        raise UsageError(f"{name}: a recording of version {head['soundscape']}; this soundscape reads {VERSION}")
+    version = head["soundscape"]
+    if type(version) is not int or version != VERSION:
+        raise UsageError(f"{name}: a recording of version {reprlib.repr(version)}; this soundscape reads {VERSION}")
     scene, seed, rate = head.get("scene"), head.get("seed"), head.get("sample_rate")
     if not isinstance(scene, str) or type(seed) is not int or type(rate) is not int:
         raise UsageError(f"{name}:{lines[0][0]}: needs scene (a name), seed and sample_rate (whole numbers)")

@@ -296,7 +296,7 @@ class Take:
 
     def __repr__(self) -> str:
         events = write_sequence((frame / self.sample_rate, fact) for frame, fact in self.facts)
-        events = events if len(events) <= 120 else f"{events[:117]}..."
+        events = _shown(events if len(events) <= 120 else f"{events[:117]}...")
         seconds = write_seconds(self.frames / self.sample_rate)
         return f"<Take of {self.scene.name!r}, seed {self.seed}, {seconds} s: {events}>"
 
@@ -333,5 +333,5 @@ def describe(entry: Entry, *, width: int = 0) -> str:
 
 
 def _shown(name: str) -> str:
-    """A name of the scene's author on one line."""
+    """What others have named, on one line and harmless to a terminal."""
     return name if name.isprintable() else repr(name)

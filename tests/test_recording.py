@@ -340,6 +340,13 @@ def test_a_last_line_that_was_cut_off_is_left_out(rest: str, tmp_path: Path) -> 
         ("[1]\n", ": not a recording"),
         ('{"at": 1}\n', ": not a recording"),
         (HEAD.replace(": 1,", ": 2,"), ": a recording of version 2; this soundscape reads 1"),
+        (HEAD.replace(": 1,", ": true,"), ": a recording of version True; this soundscape reads 1"),
+        (HEAD.replace(": 1,", ": 1.0,"), ": a recording of version 1.0; this soundscape reads 1"),
+        (HEAD.replace(": 1,", r': "\u001b[31m",'), r": a recording of version '\x1b[31m'; this soundscape reads 1"),
+        (
+            HEAD.replace(": 1,", f": {'9' * 4000},"),
+            ": a recording of version 999999999999999999...9999999999999999999;",
+        ),
         (HEAD.replace("48000", "0"), ":1: a sample rate is from 8,000 to 192,000, not 0"),
         (HEAD.replace("48000", "3000000000"), ":1: a sample rate is from 8,000 to 192,000"),
         (HEAD + '{"at": 1e15, "end": true}\n', ":2: not a line"),
@@ -368,6 +375,13 @@ def test_what_is_wrong_with_a_recording_is_said(text: str, wrong: str, tmp_path:
     with pytest.raises(UsageError) as caught:
         replay("[base]\n", path)
     assert str(caught.value).startswith(f"{path}{wrong}")
+
+
+def test_whatever_a_tool_was_called_a_take_tells_what_it_is_on_one_line(tmp_path: Path) -> None:
+    """And says nothing to a terminal."""
+    (tmp_path / "call.jsonl").write_text(HEAD + r'{"at": 1, "tool": "a\u001b[31m\nb\u2028\ud800"}' + "\n")
+    shown = repr(replay('name = "tones"', tmp_path / "call.jsonl"))
+    assert shown == r"<Take of 'tones', seed 7, 6 s: 'tool=a\x1b[31m\nb\u2028\ud800@1'>"
 
 
 def test_a_sound_is_no_recording(tones: Path) -> None:
