@@ -11,6 +11,7 @@ import logging
 import os
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, Protocol, Self, TypeVar
 
 from livekit import rtc
@@ -54,8 +55,8 @@ class Soundscape:
         allow_outside: whether sources may leave the scene's folder.
         on_error: what a source that cannot be loaded is: `raise` an error, or `skip` it with a warning.
         record: a file to record the session to, for `soundscape.testing.replay` (`soundscape.recording`): states, names
-            of tools, and times; nothing that was said. One for each call: what is there is replaced. A session that is
-            started again goes on in `NAME-2.jsonl` beside it.
+            of tools, and times; nothing that was said. What is there is kept: the next call, or a session that is
+            started again, goes to the first of `NAME-2.jsonl`, `NAME-3.jsonl`... that is free. The log names the file.
 
     Raises:
         SceneError: with all that is wrong in the scene and its sounds.
@@ -80,9 +81,9 @@ class Soundscape:
         self.seed = next((s for s in (seed, scene.seed) if s is not None), random.SystemRandom().getrandbits(32))
         self.clips = clips
         self._sample_rate = sample_rate
-        self._recorder = (
-            None if record is None else Recorder(record, scene=scene.name, seed=self.seed, sample_rate=sample_rate)
-        )
+        self._recorder: Recorder | None = None
+        if record is not None:
+            self._recorder = Recorder(record, scene=scene.name, seed=self.seed, sample_rate=sample_rate)
         self._given_output = output
         self._given_started = False
         self._session: AgentSession[Any] | None = None
@@ -132,6 +133,11 @@ class Soundscape:
     def publication(self) -> rtc.LocalTrackPublication | None:
         """The published track, in a room."""
         return getattr(self._run.output, "publication", None)
+
+    @property
+    def recording(self) -> Path | None:
+        """The file that the session, if it was started again its last run, is recorded to; None without `record`."""
+        return self._recorder.path if self._recorder else None
 
     def set_state(self, state: str | None) -> None:
         """Sets the application's own state, which comes before what the session says, or with None clears it.
