@@ -12,7 +12,8 @@ long it was; a call that crashed has no last one:
     {"at": 10.1, "end": true}
 
 `at` is in seconds and tells the frame exactly. Nothing that was said is in it, by whom, or what a tool was given or
-found: names of states and tools are the application's own.
+found: names of states and tools are the application's own. The first line of a call that went on without some of its
+sounds (`on_error="skip"`) has their sources as well: `"skipped": ["typing.wav"]`.
 """
 
 from __future__ import annotations
@@ -24,16 +25,17 @@ import os
 import reprlib
 import threading
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, get_args
 
+from soundscape.clip import Clip
 from soundscape.engine import Engine, Fact, FactKind
-from soundscape.exceptions import OutputError, UsageError
+from soundscape.exceptions import OutputError, SceneError, UsageError
 
-__all__ = ["Recorder", "RecorderRun", "Recording", "RecordingFile", "read_recording"]
+__all__ = ["Recorder", "RecorderRun", "Recording", "RecordingFile", "read_recording", "unloadable"]
 
 logger = logging.getLogger("soundscape")
 
@@ -68,6 +70,7 @@ class Recorder:
         scene: the scene's name.
         seed: of every draw.
         sample_rate: frames per second.
+        skipped: the sources that could not be loaded, and are silent.
 
     Attributes:
         path: the file of the last run that was begun; before, the one that is kept for the first.
@@ -85,11 +88,12 @@ class Recorder:
         scene: str,
         seed: int,
         sample_rate: int,
+        skipped: Sequence[str] = (),
     ) -> None:
         if not isinstance(path, str | os.PathLike):
             raise UsageError(f"record must be a path, not {path!r}")
         head = {"soundscape": VERSION, "scene": scene, "seed": seed, "sample_rate": sample_rate}
-        self.head = _line(head)
+        self.head = _line(head | ({"skipped": list(skipped)} if skipped else {}))
         self._followed = False
         try:
             if Path(path).exists() and not Path(path).is_file():
@@ -249,6 +253,17 @@ class RecordingFile:
         return _line({"at": frame / self._sample_rate, kind: told})
 
 
+def unloadable(clips: Mapping[str, Clip]) -> list[str]:
+    """The sources that cannot be loaded: what a call that goes on without them has to record."""
+    missing = []
+    for source in clips:
+        try:
+            clips[source]
+        except SceneError:
+            missing.append(source)
+    return missing
+
+
 def _line(values: dict[str, Any]) -> bytes:
     return f"{json.dumps(values)}\n".encode()
 
@@ -266,6 +281,7 @@ class Recording:
         sample_rate: frames per second.
         facts: what became true, each with its time in seconds, in order.
         seconds: how long it was; None where the call crashed.
+        skipped: the sources that could not be loaded, and were silent.
     """
 
     scene: str
@@ -273,6 +289,7 @@ class Recording:
     sample_rate: int
     facts: tuple[tuple[float, Fact], ...]
     seconds: float | None
+    skipped: tuple[str, ...]
 
 
 def read_recording(path: str | os.PathLike[str]) -> Recording:
@@ -302,8 +319,11 @@ def read_recording(path: str | os.PathLike[str]) -> Recording:
         raise UsageError(f"{name}:{lines[0][0]}: needs scene (a name), seed and sample_rate (whole numbers)")
     if not 8_000 <= rate <= 192_000:
         raise UsageError(f"{name}:{lines[0][0]}: a sample rate is from 8,000 to 192,000, not {rate}")
+    skipped = head.get("skipped", [])
+    if not isinstance(skipped, list) or not all(isinstance(source, str) for source in skipped):
+        raise UsageError(f"{name}:{lines[0][0]}: skipped must be a list of sources")
     facts, seconds = _facts(lines[1:], name)
-    return Recording(scene, seed, rate, facts, seconds)
+    return Recording(scene, seed, rate, facts, seconds, tuple(skipped))
 
 
 def _facts(lines: Iterable[tuple[int, str]], name: str) -> tuple[tuple[tuple[float, Fact], ...], float | None]:

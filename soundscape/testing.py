@@ -13,7 +13,7 @@ import logging
 import os
 import re
 from bisect import bisect_right
-from collections import deque
+from collections import ChainMap, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -59,7 +59,7 @@ def replay(
         scene: a path, the name of a scene that ships, TOML text, or a `Scene`.
         sequence: see `parse_sequence`; or the path of a recording: a `Path`, or text that ends in `.jsonl` or names a
             file and has no `@` in it. Any scene will do for a recording: through the one it was made with it gives the
-            same log and the same sound, frame for frame.
+            same log and the same sound, frame for frame; what could not be loaded then is silent again.
         until: seconds; unless given the recording's end, else 5 s after the last event.
         seed: of every draw; the recording's, else the scene's, else 0, unless given.
         sample_rate: frames per second; the recording's, else 48,000, unless given.
@@ -90,7 +90,11 @@ def replay(
         raise UsageError(f"until={until!r}: the end must be a number of seconds from 0 to {_LONGEST:,}")
     if until is None:
         until = (facts[-1][0] if facts else 0.0) + 5.0 if end is None else end
-    clips = SceneClips(played, sample_rate=sample_rate, allow_outside=allow_outside)
+    clips: Mapping[str, Clip] = SceneClips(played, sample_rate=sample_rate, allow_outside=allow_outside)
+    if recording is not None and recording.skipped:
+        logger.warning("silent, as in the call: %s", ", ".join(map(repr, recording.skipped)))
+        silence = Clip.from_samples(np.zeros(sample_rate, np.float32), sample_rate)  # as `load_all` puts in their place
+        clips = ChainMap(dict.fromkeys(recording.skipped, silence), clips)  # type: ignore[arg-type]  # only read
     frames = [(to_frames(at, sample_rate), fact) for at, fact in facts]
     take = Take(played, frames, clips=clips, until=to_frames(until, sample_rate), seed=seed, sample_rate=sample_rate)
     for takes in _watching:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from livekit.agents import AgentSession
 from made_up import examples
 
-from soundscape import Fact, FileOutput, MemoryOutput, OutputError, Scene, Soundscape, UsageError
+from soundscape import Fact, FileOutput, MemoryOutput, OutputError, Scene, SceneError, Soundscape, UsageError
 from soundscape.demo.conversation import Timing, Turn, converse
 from soundscape.demo.scripted import Completion, ToolCall
 from soundscape.engine import Engine
@@ -168,6 +168,38 @@ async def test_a_session_that_is_started_again_has_a_recording_for_each_run(
     assert sorted(name for name in os.listdir(tmp_path) if name.endswith(".jsonl")) == ["call-2.jsonl", "call.jsonl"]
     assert [replay(tones, tmp_path / name).log for name in ("call.jsonl", "call-2.jsonl")] == logs
     assert background.recording == tmp_path / "call-2.jsonl"
+
+
+async def test_a_call_without_some_of_its_sounds_replays_exactly(
+    tones: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With `on_error="skip"`: what was silent then is silent again, also when it has been found meanwhile. What was
+    heard then has to be there."""
+    path, output = tmp_path / "call.jsonl", MemoryOutput()
+    (tmp_path / "one.wav").rename(tmp_path / "lost.wav")
+    background = Soundscape.from_file(tones, seed=3, output=output, record=path, on_error="skip")
+    session: AgentSession[None] = AgentSession()
+    background.attach(session)
+    await talk(session, tool=True)
+    await background.aclose()
+    assert lines(path)[0]["skipped"] == ["one.wav"]
+    assert "one.wav" in {entry.clip for entry in background.engine.log}
+    caplog.clear()
+    for name in ("lost.wav", "one.wav"):
+        (tmp_path / "lost.wav").rename(tmp_path / name)
+        take = replay(tones, path)
+        assert take.log == background.engine.log
+        np.testing.assert_array_equal(take.audio(), output.samples)
+    assert said(caplog) == ["silent, as in the call: 'one.wav'"] * 2
+    (tmp_path / "bed.wav").unlink()
+    with pytest.raises(SceneError, match=r"'bed\.wav': no such file"):
+        replay(tones, path)
+
+
+def test_a_call_with_all_of_its_sounds_skips_none(tones: Path, tmp_path: Path) -> None:
+    Soundscape.from_file(tones, record=tmp_path / "call.jsonl", on_error="skip")
+    assert "skipped" not in lines(tmp_path / "call.jsonl")[0]
+    assert read_recording(tmp_path / "call.jsonl").skipped == ()
 
 
 def test_a_crash_of_the_process_leaves_all_but_the_last_moment(tones: Path, tmp_path: Path) -> None:
@@ -504,6 +536,8 @@ def test_a_last_line_that_was_cut_off_is_left_out(rest: str, tmp_path: Path) -> 
             HEAD.replace(": 1,", f": {'9' * 4000},"),
             ": a recording of version 999999999999999999...9999999999999999999;",
         ),
+        (HEAD.replace(": 1,", ': 1, "skipped": "bed.wav",'), ":1: skipped must be a list of sources"),
+        (HEAD.replace(": 1,", ': 1, "skipped": [1],'), ":1: skipped must be a list of sources"),
         (HEAD.replace("48000", "0"), ":1: a sample rate is from 8,000 to 192,000, not 0"),
         (HEAD.replace("48000", "3000000000"), ":1: a sample rate is from 8,000 to 192,000"),
         (HEAD + '{"at": 1e15, "end": true}\n', ":2: not a line"),

@@ -23,7 +23,7 @@ from soundscape.library import SceneClips
 from soundscape.loader import Scene, find_scene
 from soundscape.outputs import Output
 from soundscape.plugin.host import output_of
-from soundscape.recording import Recorder, RecorderRun
+from soundscape.recording import Recorder, RecorderRun, unloadable
 from soundscape.scene import STATE_NAME
 
 __all__ = ["Soundscape", "use"]
@@ -76,6 +76,7 @@ class Soundscape:
     ) -> None:
         _check_options(seed, output, sample_rate, on_error)
         clips = SceneClips(scene.checked(), sample_rate=sample_rate, allow_outside=allow_outside)
+        skipped = [] if record is None else unloadable(clips)
         clips.load_all(skip_errors=on_error == "skip")
         self.scene = scene
         self.seed = next((s for s in (seed, scene.seed) if s is not None), random.SystemRandom().getrandbits(32))
@@ -83,7 +84,9 @@ class Soundscape:
         self._sample_rate = sample_rate
         self._recorder: Recorder | None = None
         if record is not None:
-            self._recorder = Recorder(record, scene=scene.name, seed=self.seed, sample_rate=sample_rate)
+            self._recorder = Recorder(
+                record, scene=scene.name, seed=self.seed, sample_rate=sample_rate, skipped=skipped
+            )
         self._given_output = output
         self._given_started = False
         self._session: AgentSession[Any] | None = None
