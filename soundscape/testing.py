@@ -277,9 +277,14 @@ class Take:
         Args:
             path: where to.
             sounds: waveforms in place of the take's own: name to float32 `(frames, 1)` at the take's sample rate.
-        """
-        from soundscape.plot import plot
 
+        Raises:
+            UsageError: another suffix.
+            OutputError: the picture cannot be written there.
+        """
+        from soundscape.plot import check_target, plot
+
+        check_target(Path(path))
         seconds = self.frames / self.sample_rate
         step = max(0.01, seconds / 2_400)
         plot(

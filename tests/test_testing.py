@@ -13,7 +13,7 @@ import pytest
 from av.container import InputContainer
 from rules import EXACT
 
-from soundscape import Entry, Fact, Scene, SceneError, UsageError
+from soundscape import Entry, Fact, OutputError, Scene, SceneError, UsageError
 from soundscape.outputs.file import write_audio
 from soundscape.testing import Take, parse_sequence, replay, watch
 
@@ -378,3 +378,10 @@ def test_names_that_would_do_nothing_are_refused(sequence: str, message: str) ->
 def test_a_picture_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="a picture is a"):
         replay("", "listening@0").plot(tmp_path / "take.xyz")
+
+
+def test_where_a_picture_cannot_be_is_said_before_anything_is_rendered(tmp_path: Path) -> None:
+    """Rendering would name the sound that is missing."""
+    take = replay("[base]\nsource = 'missing.wav'", "listening@0", root=tmp_path)
+    with pytest.raises(OutputError, match="no-folder"):
+        take.plot(tmp_path / "no-folder" / "take.png")
