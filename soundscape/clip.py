@@ -208,6 +208,19 @@ class Clip:
         passes = max(0, position - self.start) // self.period
         return self.start + (passes + 1) * self.period
 
+    def run(self, position: int, frames: int) -> NDArray[np.float32] | None:
+        """The frames of a loop from a position on, where they lie in one piece: in the lead-in and the first pass, or
+        between a seam and the end. A view; None elsewhere."""
+        end = self.start + self.period
+        if position >= end:
+            position = (position - end) % self.period
+            if not len(self.seam) <= position <= self.period - frames:
+                return None
+            position += self.start
+        elif position + frames > end:
+            return None
+        return self.samples[position : position + frames]
+
     def runs(self, position: int, frames: int, *, loop: bool) -> Sequence[NDArray[np.float32]]:
         """The pieces, in order, that make up the frames from a position on; views, but for loops of a few frames.
 
@@ -217,14 +230,10 @@ class Clip:
             loop: whether the clip goes round. If not, the pieces end where the clip does, which may be at once.
         """
         last = position + frames
-        end = self.start + self.period
-        if not loop or last <= end:
+        if not loop:
             return (self.samples[position:last],) if position < len(self.samples) and frames > 0 else ()
-        if position >= end:
-            q = (position - end) % self.period
-            if len(self.seam) <= q <= self.period - frames:  # most blocks of a long loop
-                return (self.samples[self.start + q : self.start + q + frames],)
-        return self._pieces(position, last)
+        run = self.run(position, frames)
+        return self._pieces(position, last) if run is None else (run,)
 
     def _pieces(self, position: int, last: int) -> Sequence[NDArray[np.float32]]:
         start, end = self.start, self.start + self.period
