@@ -119,7 +119,7 @@ class Loop:
         return None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class Clip:
     """Decoded sound that nobody changes: it is shared by everything that plays it.
 
