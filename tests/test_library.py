@@ -143,7 +143,7 @@ def test_every_name_of_livekits_enum_is_found(tmp_path: Path) -> None:
 
 
 def test_an_unknown_clip_of_livekits_has_a_nearest_one(tmp_path: Path) -> None:
-    assert "did you mean livekit:hold_music?" in refusal("livekit:hold-musik", tmp_path)
+    assert "did you mean livekit:hold-music?" in refusal("livekit:hold-musik", tmp_path)
 
 
 def test_a_shipped_name_is_no_path(tmp_path: Path) -> None:
