@@ -50,7 +50,9 @@ def resolve(source: str, base_dir: Path, *, allow_outside: bool = False) -> Path
             return path
         if not theirs:
             raise DecodeError(f"{source!r}: LiveKit's clips are not installed", hint="they come with livekit-agents")
-        _unknown(source, name, [path.stem.replace("_", "-") for path in theirs.values()], "LiveKit has no clip of that name")
+        _unknown(
+            source, name, [path.stem.replace("_", "-") for path in theirs.values()], "LiveKit has no clip of that name"
+        )
     return _resolve_path(source, base_dir, allow_outside)
 
 
