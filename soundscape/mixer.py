@@ -263,8 +263,8 @@ class Mixer:
 
 def _spans(first: int, last: int, layer: Envelope, pick: Envelope) -> Iterable[tuple[int, int]]:
     """The span cut where an envelope comes to rest."""
-    cuts = sorted({first, last, *(e.end for e in (layer, pick) if first < e.end < last)})
-    return pairwise(cuts)
+    cuts = {end for end in (layer.end, pick.end) if first < end < last}
+    return pairwise(sorted({first, last, *cuts})) if cuts else ((first, last),)
 
 
 def _gain(first: int, last: int, layer: Envelope, pick: Envelope, gain: float) -> _Gain:
