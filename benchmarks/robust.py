@@ -69,12 +69,16 @@ def compute(seconds: float) -> None:
         sum(range(1_000))
 
 
+def change(session: AgentSession[Any], states: list[str]) -> None:
+    old, new = states
+    states.reverse()
+    session.emit("agent_state_changed", AgentStateChangedEvent(old_state=old, new_state=new))  # type: ignore[arg-type]
+
+
 async def changes(session: AgentSession[Any], seconds: float) -> None:
     until, states = time.perf_counter() + seconds, ["listening", "thinking"]
     while time.perf_counter() < until:
-        old, new = states
-        states.reverse()
-        session.emit("agent_state_changed", AgentStateChangedEvent(old_state=old, new_state=new))  # type: ignore[arg-type]
+        change(session, states)
         await asyncio.sleep(0.5 + random.random())
 
 
@@ -91,9 +95,9 @@ async def disturb(what: str, seconds: float, session: AgentSession[Any]) -> None
         for other in others:
             other.join()
     else:
-        until = time.perf_counter() + seconds
-        while time.perf_counter() < until:  # a turn of the loop now and then, for the session's own events
-            await changes(session, 0)
+        until, states = time.perf_counter() + seconds, ["listening", "thinking"]
+        while time.perf_counter() < until:
+            change(session, states)
             compute(1 + random.random())
 
 
