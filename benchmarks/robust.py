@@ -77,6 +77,7 @@ def change(session: AgentSession[Any], states: list[str]) -> None:
 
 async def changes(session: AgentSession[Any], seconds: float) -> None:
     until, states = time.perf_counter() + seconds, ["listening", "thinking"]
+    await asyncio.sleep(random.random())  # many sessions do not change all at once
     while time.perf_counter() < until:
         change(session, states)
         await asyncio.sleep(0.5 + random.random())

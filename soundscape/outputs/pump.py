@@ -358,7 +358,7 @@ class Pump:
         if self._idle:
             self._oversleep()
         elif not self._deep:
-            self._answered(told, self._ticks.after(self._pushed))
+            self._answered(told, self._ends())
             return
         for _ in range(_ATTEMPTS):
             if not self._idle and not await self._sure():
@@ -372,15 +372,16 @@ class Pump:
                 break
             samples = self._render(self._wanted + self._ticks.frames)
             self._takes = max(self._loop.time() - began + 0.0005, 0.9 * self._takes)
+            heard = self._ticks.time(number + 1)  # a look may find another clock
             if await self._swap(samples, frame, number):
-                self._answered(told, number)
+                self._answered(told, heard)
                 return
         if self._idle:
             self._idle = False
             self._pushed = self._ticks.gone(self._ticks.number(self._loop.time()))
             self._ticks.known = False
         self._go(self._pushed)
-        self._answered(told, self._ticks.after(self._pushed))
+        self._answered(told, self._ends())
         self._fall_back("the process is too busy")
 
     def _next(self, ready: float) -> int:
@@ -438,10 +439,14 @@ class Pump:
             gc.disable()
             self._loop.call_soon(gc.enable)
 
-    def _answered(self, told: float | None, number: int) -> None:
-        """A change is heard after a tick."""
+    def _ends(self) -> float:
+        """When what the queue holds has gone, and what is rendered next goes."""
+        return self._ticks.time(self._ticks.after(self._pushed) + 1)
+
+    def _answered(self, told: float | None, heard: float) -> None:
+        """A change is heard from a time on."""
         if told is not None:
-            self._stats.answered(self._ticks.time(number + 1) - told)
+            self._stats.answered(heard - told)
 
     # --- the way back ---------------------------------------------------------------------------------------------
 
