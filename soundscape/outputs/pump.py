@@ -4,7 +4,8 @@ back what is not heard yet when something changes.
 **The queue.** LiveKit's native source takes 10 ms out of its queue at each tick of a clock of its own, and sends
 silence where there is less. It does not say where it is. But a capture that leaves more than the queue's size in it
 completes at the tick that brings it down to that: then a tick has just been, and what has gone is known to the frame.
-From there the clock goes on by itself (`Ticks`). Each top-up exceeds the size by a tick, so each is another look.
+From there the clock goes on by itself (`Ticks`). Each answer, and a top-up every other second, exceeds the size by a
+tick, and is another look.
 
 **Answering.** On a change the source is taken back to the frame that a tick to come will begin with, and rendered again
 from there; just after the tick before it the queue is cleared and the new sound captured. Between these two nothing may
@@ -58,6 +59,10 @@ _LOOK, _LOOK_TO = 0.002, 0.005
 """A look begins so long after a tick: late enough for a tick that is late, early enough to tell the next one from an
 answer at once."""
 
+_LOOK_EVERY = 2.0
+"""Seconds between looks. A capture that waits is woken by all that happens to any track of the process: where a hundred
+wait, each costs a hundred times as much."""
+
 _AGREED = 0.0025  # how far a look's tick may be from where it was believed to be
 _ATTEMPTS = 8
 _SHALLOW = (0.2, _LOW)  # what is kept in the queue while nothing is taken back
@@ -102,6 +107,7 @@ class Pump:
         self._waking: asyncio.Future[None] | None = None
         self._deep = True
         self._idle = False
+        self._looked = 0.0  # when the clock was last known to be right
         self._doubts = 0  # how often the clock was looked at, since it was last known to be right
         self._lag = 0.0  # the latest delays, the largest of them
         self._takes = 0.002  # how long an answer takes to render
@@ -211,13 +217,13 @@ class Pump:
             self._idle = True
         elif not self._ticks.known:
             await self._find()
-        elif self._deep:
+        elif self._deep and (self._doubts or self._loop.time() - self._looked >= _LOOK_EVERY):
             await self._look()
-        elif self._loop.time() >= self._again_at:
+        elif not self._deep and self._loop.time() >= self._again_at:
             await self._try_again()
-        else:
+        elif (frames := self._wanted - self._queued) > 0:
             began = self._loop.time()
-            await self._push(max(self._wanted - self._queued, 2 * self._ticks.frames))
+            await self._push(frames)
             self._late(self._loop.time() - began)
 
     async def _push(self, frames: int) -> float:
@@ -322,7 +328,7 @@ class Pump:
             ticks.known, self._doubts = False, 1
         elif late <= _AGREED:
             ticks.seen(done, self._pushed - self._size)
-            self._doubts = 0
+            self._doubts, self._looked = 0, done
             self._confirm()
         elif round(late / TICK):
             ticks.begin(done, self._pushed - self._size)
@@ -343,7 +349,7 @@ class Pump:
 
     async def _sure(self) -> bool:
         """Looks until it is known where the queue is; whether that can be done."""
-        for _ in range(_ATTEMPTS):
+        for _ in range(_ATTEMPTS // 2):
             if self._ticks.known and not self._doubts:
                 return True
             await (self._look() if self._ticks.known else self._find())
