@@ -3,8 +3,9 @@
     python benchmarks/cpu.py [SECONDS] [SESSIONS]
 
 Each plays the same two files, a bed and a thinking sound, and changes between listening and thinking every few
-seconds. Each kind runs in a process of its own, in turns; the process' CPU time (all of its threads) is divided by
-wall time and sessions. `floor` captures blocks of 30 ms of silence, as soundscape's room output does, and nothing else.
+seconds; `silent` is soundscape with a scene in which nothing sounds. Each kind runs in a process of its own, in turns;
+the process' CPU time (all of its threads) is divided by wall time and sessions. `floor` captures blocks of 200 ms of
+silence, as long as those of soundscape's room output, and nothing else.
 """
 
 from __future__ import annotations
@@ -27,12 +28,18 @@ from peer import TrackRoom
 from soundscape import RoomOutput, Scene, Soundscape
 
 ROUNDS = 3
-STATE_SECONDS = 4.0
+STATE_SECONDS = 10.0
 
 
-async def start_soundscape(folder: Path, session: AgentSession[Any]) -> Callable[[], Awaitable[None]]:
-    background = Soundscape(Scene.from_toml(SCENE, folder), seed=1, output=RoomOutput(None)).attach(session)
+async def start_soundscape(
+    folder: Path, session: AgentSession[Any], scene: str = SCENE
+) -> Callable[[], Awaitable[None]]:
+    background = Soundscape(Scene.from_toml(scene, folder), seed=1, output=RoomOutput(None)).attach(session)
     return background.aclose
+
+
+async def start_silent(folder: Path, session: AgentSession[Any]) -> Callable[[], Awaitable[None]]:
+    return await start_soundscape(folder, session, "[states.thinking]")
 
 
 async def start_livekit(folder: Path, session: AgentSession[Any]) -> Callable[[], Awaitable[None]]:
@@ -44,9 +51,9 @@ async def start_livekit(folder: Path, session: AgentSession[Any]) -> Callable[[]
 
 
 async def start_floor(folder: Path, session: AgentSession[Any]) -> Callable[[], Awaitable[None]]:
-    source = rtc.AudioSource(48_000, 1, queue_size_ms=30)
+    source = rtc.AudioSource(48_000, 1, queue_size_ms=600)
     track = rtc.LocalAudioTrack.create_audio_track("floor", source)
-    frame = rtc.AudioFrame(bytes(2880), 48_000, 1, 1440)
+    frame = rtc.AudioFrame(bytes(19_200), 48_000, 1, 9_600)
 
     async def pump() -> None:
         while track:
@@ -61,7 +68,7 @@ async def start_floor(folder: Path, session: AgentSession[Any]) -> Callable[[], 
     return aclose
 
 
-KINDS = {"soundscape": start_soundscape, "livekit": start_livekit, "floor": start_floor}
+KINDS = {"soundscape": start_soundscape, "silent": start_silent, "livekit": start_livekit, "floor": start_floor}
 
 
 async def measure(kind: str, seconds: float, count: int) -> float:
@@ -108,4 +115,4 @@ if __name__ == "__main__":
     if len(sys.argv) > 1 and sys.argv[1] in KINDS:
         print(asyncio.run(measure(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]))))
     else:
-        main(float(sys.argv[1]) if len(sys.argv) > 1 else 24, int(sys.argv[2]) if len(sys.argv) > 2 else 10)
+        main(float(sys.argv[1]) if len(sys.argv) > 1 else 40, int(sys.argv[2]) if len(sys.argv) > 2 else 10)

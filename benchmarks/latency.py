@@ -4,7 +4,8 @@
 
 Both play the same two files: a quiet bed, and a tone while the agent thinks. Both publish a real track, read back with
 `rtc.AudioStream.from_track`. The clock runs from the session's event to the arrival of the 10 ms block in which the
-tone is first there, or for the first time not.
+tone is first there, or for the first time not. What was heard of soundscape is then compared, sample for sample, with
+what a fresh engine renders of the same facts.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from livekit import rtc
 from livekit.agents import AgentSession, AgentStateChangedEvent, AudioConfig, BackgroundAudioPlayer
 from peer import TrackRoom
 
 from soundscape import RoomOutput, Scene, Soundscape
+from soundscape.engine import Engine
+from soundscape.outputs import to_int16
 from soundscape.outputs.file import write_audio
 
 SAMPLE_RATE = 48_000
@@ -51,11 +55,13 @@ class Tap:
         self._stream = rtc.AudioStream.from_track(track=track, sample_rate=SAMPLE_RATE, num_channels=1)
         self._loud = False
         self.changes: list[tuple[float, bool]] = []
+        self.blocks: list[npt.NDArray[np.int16]] = []
         self._task = asyncio.create_task(self._listen())
 
     async def _listen(self) -> None:
         async for event in self._stream:
-            peak = np.abs(np.frombuffer(event.frame.data, np.int16)).max() / 32768
+            self.blocks.append(np.frombuffer(event.frame.data, np.int16))
+            peak = np.abs(self.blocks[-1]).max() / 32768
             if (peak > 0.1) != self._loud:
                 self._loud = not self._loud
                 self.changes.append((self._loop.time(), self._loud))
@@ -64,6 +70,18 @@ class Tap:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         await self._stream.aclose()
+
+
+def different(heard: npt.NDArray[np.int16], engine: Engine, again: Engine) -> tuple[int, float]:
+    """How many samples are not what a fresh engine renders of the same facts, and the seconds compared."""
+    for frame, fact in engine.facts:
+        again.post(fact, frame)
+    sound = to_int16(again.render(engine.position))[:, 0]
+    heard = heard[int(np.flatnonzero(heard)[0]) :]
+    places = np.flatnonzero(sound == heard[0])
+    offset = next(n for n in places if np.array_equal(sound[n : n + 4800], heard[:4800]))
+    heard = heard[: len(sound) - offset]
+    return int(np.count_nonzero(heard != sound[offset : offset + len(heard)])), len(heard) / SAMPLE_RATE
 
 
 async def main(changes: int) -> None:
@@ -105,6 +123,9 @@ async def main(changes: int) -> None:
             )
         ratio = medians["soundscape"] / medians["LiveKit"]
         print(f"soundscape's median is {ratio:.3f} of LiveKit's, 1 / {1 / ratio:.1f}")
+        again = Engine(background.scene, background.clips, seed=background.seed)
+        wrong, seconds = different(np.concatenate(taps["soundscape"].blocks), background.engine, again)
+        print(f"soundscape: {wrong} samples of {seconds:.0f} s differ from the engine's own; {output.stats}"[:300])
         for tap in taps.values():
             await tap.aclose()
         await background.aclose()
@@ -112,4 +133,4 @@ async def main(changes: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 60))
+    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 200))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from soundscape.engine import Entry, Fact
     from soundscape.exceptions import DecodeError, OutputError, Problem, SceneError, SoundscapeError, UsageError
+    from soundscape.library import prewarm
     from soundscape.loader import Scene
     from soundscape.outputs import MemoryOutput, Output
     from soundscape.outputs.file import FileOutput
@@ -38,6 +39,7 @@ __all__ = [
     "SoundscapeError",
     "SpeakersOutput",
     "UsageError",
+    "prewarm",
     "use",
 ]
 
@@ -57,6 +59,7 @@ _HOMES = {
     "SoundscapeError": "exceptions",
     "SpeakersOutput": "outputs.speakers",
     "UsageError": "exceptions",
+    "prewarm": "library",
     "use": "plugin",
 }
 

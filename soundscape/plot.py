@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from soundscape.exceptions import OutputError, UsageError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["plot"]
+__all__ = ["check_target", "plot"]
 
 _STATE_COLOURS = {
     "none": "#ffffff",
@@ -28,8 +29,26 @@ _STATE_COLOURS = {
     "away": "#d9d2e9",
 }
 _OTHER_STATE = "#ead1dc"
-_LINES = ("#1f4e79", "#b45f06", "#38761d", "#85200c", "#674ea7", "#0b5394", "#7f6000", "#a64d79")
+_LINES = ("#1f4e79", "#b45f06", "#38761d", "#85200c", "#674ea7", "#00838f", "#7f6000", "#a64d79")
 _COLUMNS = 2400
+
+
+def check_target(path: Path) -> None:
+    """Whether a picture can be written there, for a look before anything is rendered.
+
+    Raises:
+        UsageError: another suffix than .png, .svg or .pdf.
+        OutputError: there is a folder or a device of that name, or no folder for it.
+    """
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise UsageError(f"{path}: a picture is a .png, .svg or .pdf")
+    reason = ""
+    if os.path.exists(path) and not os.path.isfile(path):
+        reason = "it is a folder" if os.path.isdir(path) else "it is a device or a pipe"
+    elif not os.path.isdir(path.parent):
+        reason = f"there is no folder {str(path.parent)!r}"
+    if reason:
+        raise OutputError(f"{path}: the picture cannot be written: {reason}")
 
 
 def plot(
@@ -57,8 +76,7 @@ def plot(
         UsageError: another suffix than .png, .svg or .pdf.
         OutputError: the picture cannot be written.
     """
-    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise UsageError(f"{path}: a picture is a .png, .svg or .pdf")
+    check_target(path)
     # Imported here: only those who want a picture pay for it. The figure is drawn without pyplot, which keeps a
     # global list of figures and may look for a screen.
     from matplotlib.figure import Figure
@@ -107,8 +125,9 @@ def _draw_gains(
 ) -> None:
     for i, (key, values) in enumerate(gains.items()):
         if values.any():
-            # Silence is no line, but for where a fade comes to it.
-            heard = np.where((values > 0) | (np.roll(values, 1) > 0), values, np.nan)
+            # Silence is no line, but for where a gain leaves it and comes to it.
+            beside = np.pad(values, 1)
+            heard = np.where((values > 0) | (beside[:-2] > 0) | (beside[2:] > 0), values, np.nan)
             times = np.arange(len(values)) * (seconds / len(values))
             ax.plot(times, heard, label=_plain(key), color=_LINES[i % len(_LINES)], linewidth=1.6)
     alike: dict[bytes, list[str]] = {}

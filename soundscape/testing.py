@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import re
 from bisect import bisect_right
-from collections import deque
+from collections import ChainMap, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -24,82 +23,26 @@ import numpy.typing as npt
 
 from soundscape.clip import Clip
 from soundscape.cues import to_frames
+from soundscape.driver.facts import from_plain
+from soundscape.driver.scenery import Scenery
 from soundscape.engine import Engine, Entry, Fact
-from soundscape.exceptions import UsageError
+from soundscape.exceptions import DecodeError, UsageError
 from soundscape.library import SceneClips
+from soundscape.library.moments import find_moment
 from soundscape.loader import Scene, find_scene, shipped_scenes
 from soundscape.recording import Recording, read_recording
-from soundscape.scene import MAIN, NONE, STATE_NAME, USER_STATES
-from soundscape.scene.flaws import nearest
+from soundscape.scene import MAIN, NONE
+from soundscape.sequence import Sequenced, parse_sequence, write_seconds, write_sequence
 
 __all__ = ["Sequenced", "Take", "describe", "parse_sequence", "replay", "watch"]
 
 logger = logging.getLogger("soundscape")
 
-Sequenced = str | os.PathLike[str] | Sequence[tuple[float, str]]
-"""What can be replayed: a sequence, written or as a list, or the path of a recording."""
-
-_FACT = re.compile(r"(?:(?P<kind>user|tool|app)=)?(?P<value>[^@=\s]+)@(?P<at>\S+)")
 _BLOCK = 48_000
 _LONGEST = 86_400 * 2
 _WIDEST_KEY = 32  # characters up to which the transcript's column of keys grows
 
 _watching: list[deque[Take]] = []
-
-
-def parse_sequence(sequence: str | Sequence[tuple[float, str]]) -> list[tuple[float, Fact]]:
-    """The facts of a sequence with their times in seconds.
-
-    Args:
-        sequence: `NAME@SECONDS` for the agent's state, `user=NAME@SECONDS`, `tool=NAME@SECONDS`, `app=NAME@SECONDS`
-            (`-` for none any more) and `close@SECONDS`, separated by white space; or a list of (seconds, what stands
-            before the `@`).
-
-    Raises:
-        UsageError: it says what is wrong with which part.
-    """
-    try:
-        words = sequence.split() if isinstance(sequence, str) else [f"{event}@{at}" for at, event in sequence]
-    except (TypeError, ValueError):
-        raise UsageError(f"a sequence is a string or a list of (seconds, event), not {sequence!r}") from None
-    facts: list[tuple[float, Fact]] = []
-    for word in words:
-        found = _FACT.fullmatch(word)
-        if found is None:
-            how = "write thinking@3, user=speaking@3.5, tool=lookup@4, app=-@9 or close@12"
-            raise UsageError(f"{word!r} is not a part of a sequence; {how}")
-        at = _seconds(found["at"], word)
-        if facts and facts[-1][1].kind == "close":
-            raise UsageError(f"{word!r} comes after close; nothing does")
-        if facts and at < facts[-1][0]:
-            raise UsageError(f"{word!r} goes back in time; the one before is at {facts[-1][0]:g}")
-        facts.append((at, _fact(found["kind"] or "agent", found["value"], word)))
-    return facts
-
-
-def _seconds(text: str, word: str) -> float:
-    try:
-        at = float(text)
-    except ValueError:
-        at = math.nan
-    if not 0 <= at <= 86_400:
-        raise UsageError(f"{word!r}: the time must be a number of seconds from 0 to 86,400")
-    return at
-
-
-def _fact(kind: str, value: str, word: str) -> Fact:
-    if kind == "agent" and value == "close":
-        return Fact("close")
-    if kind != "agent" and value == "-":
-        return Fact(kind)  # type: ignore[arg-type]
-    if kind == "user" and value not in USER_STATES:
-        hint = nearest(value, USER_STATES) or f"there are {', '.join(USER_STATES)}"
-        raise UsageError(f"{word!r}: {value!r} is not a state of LiveKit's user; {hint}")
-    if value in (NONE, "close") and kind != "tool":
-        raise UsageError(f"{word!r}: {value!r} is before the session and after it; write close@12")
-    if kind != "tool" and not STATE_NAME.fullmatch(value):
-        raise UsageError(f"{word!r}: {value!r} is not a state's name: lower-case letters, digits and _, a letter first")
-    return Fact(kind, value)  # type: ignore[arg-type]
 
 
 def replay(
@@ -119,7 +62,7 @@ def replay(
         scene: a path, the name of a scene that ships, TOML text, or a `Scene`.
         sequence: see `parse_sequence`; or the path of a recording: a `Path`, or text that ends in `.jsonl` or names a
             file and has no `@` in it. Any scene will do for a recording: through the one it was made with it gives the
-            same log and the same sound, frame for frame.
+            same log and the same sound, frame for frame; what could not be loaded then is silent again.
         until: seconds; unless given the recording's end, else 5 s after the last event.
         seed: of every draw; the recording's, else the scene's, else 0, unless given.
         sample_rate: frames per second; the recording's, else 48,000, unless given.
@@ -150,12 +93,42 @@ def replay(
         raise UsageError(f"until={until!r}: the end must be a number of seconds from 0 to {_LONGEST:,}")
     if until is None:
         until = (facts[-1][0] if facts else 0.0) + 5.0 if end is None else end
-    clips = SceneClips(played, sample_rate=sample_rate, allow_outside=allow_outside)
+    own = SceneClips(played, sample_rate=sample_rate, allow_outside=allow_outside)
+    clips: Mapping[str, Clip] = own
+    if recording is not None:
+        facts = list(_asked(facts, own, Path(root)))
+    if recording is not None and recording.skipped:
+        logger.warning("silent, as in the call: %s", ", ".join(map(repr, recording.skipped)))
+        silence = Clip.from_samples(np.zeros(sample_rate, np.float32), sample_rate)  # as `load_all` puts in their place
+        clips = ChainMap(dict.fromkeys(recording.skipped, silence), clips)  # type: ignore[arg-type]  # only read
     frames = [(to_frames(at, sample_rate), fact) for at, fact in facts]
     take = Take(played, frames, clips=clips, until=to_frames(until, sample_rate), seed=seed, sample_rate=sample_rate)
     for takes in _watching:
         takes.append(take)
     return take
+
+
+def _asked(facts: Sequence[tuple[float, Fact]], clips: SceneClips, root: Path) -> Iterator[tuple[float, Fact]]:
+    """The facts of a recording, with the sounds and scenes that were asked for in mid-call."""
+
+    def clip(source: str) -> Clip:
+        found = find_moment(source, clips, clips.sample_rate, folder=root)
+        return found if isinstance(found, Clip) else found()
+
+    def scenery(reference: str) -> Scenery:
+        nonlocal clips
+        other = _scene(Path(reference) if reference.endswith(".toml") else reference, root).checked()
+        clips = SceneClips(other, sample_rate=clips.sample_rate, allow_outside=clips.allow_outside)
+        return Scenery(other, clips)
+
+    for at, fact in facts:
+        if fact.kind not in ("gain", "play", "stop", "scene"):
+            yield at, fact
+            continue
+        try:
+            yield at, from_plain(fact.kind, fact.value, clip=clip, scenery=scenery)
+        except (ValueError, DecodeError) as error:
+            raise UsageError(f"what was asked for at {at:g} s cannot be replayed: {error}") from None
 
 
 def _recording(sequence: Sequenced, root: Path) -> Recording | None:
@@ -333,9 +306,14 @@ class Take:
         Args:
             path: where to.
             sounds: waveforms in place of the take's own: name to float32 `(frames, 1)` at the take's sample rate.
-        """
-        from soundscape.plot import plot
 
+        Raises:
+            UsageError: another suffix.
+            OutputError: the picture cannot be written there.
+        """
+        from soundscape.plot import check_target, plot
+
+        check_target(Path(path))
         seconds = self.frames / self.sample_rate
         step = max(0.01, seconds / 2_400)
         plot(
@@ -355,9 +333,10 @@ class Take:
         return "\n".join(describe(entry, width=width) for entry in self.log)
 
     def __repr__(self) -> str:
-        events = " ".join(_written(frame / self.sample_rate, fact) for frame, fact in self.facts)
-        events = events if len(events) <= 120 else f"{events[:117]}..."
-        return f"<Take of {self.scene.name!r}, seed {self.seed}, {_number(self.frames / self.sample_rate)} s: {events}>"
+        events = write_sequence((frame / self.sample_rate, fact) for frame, fact in self.facts)
+        events = _shown(events if len(events) <= 120 else f"{events[:117]}...")
+        seconds = write_seconds(self.frames / self.sample_rate)
+        return f"<Take of {self.scene.name!r}, seed {self.seed}, {seconds} s: {events}>"
 
     def _frame(self, at: float) -> int:
         if not 0 <= at <= self.frames / self.sample_rate:
@@ -392,16 +371,5 @@ def describe(entry: Entry, *, width: int = 0) -> str:
 
 
 def _shown(name: str) -> str:
-    """A name of the scene's author on one line."""
+    """What others have named, on one line and harmless to a terminal."""
     return name if name.isprintable() else repr(name)
-
-
-def _written(at: float, fact: Fact) -> str:
-    """A fact as a sequence writes it."""
-    kind = "" if fact.kind == "agent" else fact.kind if fact.kind in ("close", "cut") else f"{fact.kind}="
-    value = "" if fact.kind in ("close", "cut") else "-" if fact.value is None else fact.value
-    return f"{kind}{value}@{_number(at)}"
-
-
-def _number(seconds: float) -> str:
-    return f"{seconds:.3f}".rstrip("0").rstrip(".")

@@ -23,6 +23,50 @@ from soundscape.loader import Scene
 LAST = 20.0
 """Seconds that a take goes on after its last fact: longer than any fade here."""
 
+EXACT = """
+[defaults]
+crossfade = 0.8
+
+[[states.listening.layers]]
+key = "hum"
+source = "hum.wav"
+
+[[states.thinking.layers]]
+key = "hum"
+source = "hum.wav"
+gain_db = -6
+
+[[states.thinking.layers]]
+key = "typing"
+source = "typing.wav"
+after = 0.7
+min_play = 1
+
+[[states.tool.layers]]
+key = "hum"
+source = "hum.wav"
+gain_db = -6
+
+[[states.tool.layers]]
+key = "typing"
+source = "typing.wav"
+after = 0.7
+min_play = 1
+
+[[transitions]]
+to = "speaking"
+crossfade = 0.2
+urgent = true
+
+[[transitions]]
+from = ["thinking", "tool"]
+to = "listening"
+settle = 0.25
+fade_out = 1.2
+"""
+"""The scene that the format's table of exact answers is about. Its files are nowhere: nothing that is asked of it there
+needs one."""
+
 
 class Take:
     """A sequence of facts played through a scene."""

@@ -283,7 +283,7 @@ desk: A desk.
 every state
   room    loop     room           -42.0           -22.0  soundscape:office-ambience, start random
 thinking
-  typing  loop     desk  -44.0 to -38.0  -24.0 to -18.0  pool keys in shuffled rounds,
+  typing  loop     desk  -46.0 to -38.0  -26.0 to -18.0  pool keys in shuffled rounds,
                                                          not the last one again, each -2 to 0 dB:
                                                          50% soundscape:keyboard-typing,
                                                          50% soundscape:keyboard-typing-2 at -6.0 dB fade_in 0,
@@ -386,6 +386,52 @@ def test_what_an_author_writes_cannot_command_a_terminal(tmp_path: Path, capsys:
     assert "  \\x1b[2J [red]\\nx  loop" in out
 
 
+HOSTILE = "\x1b[31m\x9b\udcff:cat:[red]\n"
+"""What a file's name may hold: commands to a terminal, a byte that is no text, and what rich would read."""
+
+SPELT = "\\x1b[31m\\x9b\\udcff:cat:[red]\\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "said"),
+    [
+        (("check", "{}.toml"), 0, "{}.toml: ok"),
+        (("check", "{}-wrong.toml"), 1, "{}-wrong.toml:1:1: unknown key 'nmae'; did you mean 'name'?"),
+        (("check", "{}-gone.toml"), 1, "{}-gone.toml: no such file; "),
+        (("show", "{}.toml"), 0, "{}.toml; the agent speaks at -20 LUFS"),
+        (("show", "{}-wrong.toml"), 1, "{}-wrong.toml:1:1: unknown key 'nmae'; did you mean 'name'?"),
+        (("render", "{}.toml", "idle@0", "--until", "1", "-o", "{}.wav"), 0, "wrote {}.wav"),
+        (("render", "{}.toml", "idle@0", "--until", "1", "-o", "{}.mp3"), 2, "soundscape: {}.mp3: cannot write .mp3"),
+    ],
+)
+def test_what_a_file_is_called_cannot_command_a_terminal(
+    args: tuple[str, ...],
+    status: int,
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nor end a call that has no other fault: such a name is spelt."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"{HOSTILE}.toml").write_text("name = 'quiet'\n")
+    (tmp_path / f"{HOSTILE}-wrong.toml").write_text("nmae = 'quiet'\n")
+    assert called(*(arg.replace("{}", HOSTILE) for arg in args)) == status
+    printed = capsys.readouterr()
+    assert said.replace("{}", SPELT) in printed.out + printed.err
+    assert all(line.isprintable() for line in (printed.out + printed.err).split("\n"))
+
+
+def test_what_a_file_is_called_stands_in_json_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert called("check", "--format", "json", HOSTILE) == 1
+    printed = capsys.readouterr().out
+    assert printed.isascii()
+    assert json.loads(printed)[0]["path"] == HOSTILE
+
+
 @pytest.mark.parametrize(
     ("options", "begin"), [((), '---\ntitle: "office"\n'), (("--format", "dot"), 'digraph "office" {\n')]
 )
@@ -398,7 +444,8 @@ def test_graph(options: tuple[str, ...], begin: str, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    ("args", "name"), [((), "scene.toml"), (("lobby",), "lobby.toml"), (("a b.toml",), "a b.toml")]
+    ("args", "name"),
+    [((), "scene.toml"), (("lobby",), "lobby.toml"), (("a b.toml",), "a b.toml"), (("LOBBY.TOML",), "LOBBY.TOML")],
 )
 def test_init(
     args: tuple[str, ...],
@@ -445,6 +492,22 @@ def test_init_never_overwrites(
         "soundscape.schema.json": "mine as well",
         "other.toml": "#:schema ./s",
     }
+
+
+def test_init_never_replaces_a_link(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it leads to a file or nowhere."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "scene.toml").symlink_to("mine")
+    (tmp_path / "other.toml").symlink_to("nowhere")
+    (tmp_path / "soundscape.schema.json").symlink_to("no-schema")
+    assert [called("init"), called("init", "other"), called("init", "third")] == [2, 2, 0]
+    assert "left soundscape.schema.json as it is" in capsys.readouterr().out
+    names = ["mine", "other.toml", "scene.toml", "soundscape.schema.json", "third.toml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert (tmp_path / "mine").read_text() == "mine"
 
 
 def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
@@ -533,14 +596,25 @@ def test_what_a_terminal_cannot_show_is_spelt() -> None:
         (("check", "no-such-scene"), 1, "no-such-scene: no such file"),
         (("check", "ofice"), 1, "did you mean 'office'?"),
         (("check", "/dev/null"), 1, "not a regular file"),
+        *(((command, ""), 2, "an empty name is no scene's") for command in ("check", "show", "graph", "demo")),
+        (("render", "", "-o", "x.wav"), 2, "an empty name is no scene's"),
+        (("render", "[base]", "-o", "x.wav"), 1, "[base]: no such file"),
         (("render", "office", SEQUENCE), 2, "name a sound file with -o"),
         (("render", "office", "thinking", "-o", "x.wav"), 2, "'thinking' is not a part of a sequence"),
         (("render", "office", "thinking@5 speaking@4", "-o", "x.wav"), 2, "goes back in time"),
         (("render", "office", "close@1 thinking@2", "-o", "x.wav"), 2, "comes after close"),
         (("render", "office", SEQUENCE, "-o", "x.mp3"), 2, ".wav"),
         (("render", "office", SEQUENCE, "-o", "nowhere/x.wav"), 1, "nowhere/x.wav"),
-        (("render", "office", SEQUENCE, "--plot", "nowhere/x.png"), 1, "nowhere/x.png"),
-        (("render", "office", SEQUENCE, "--plot", "x.xyz"), 2, "xyz"),
+        *(
+            (("render", "office", SEQUENCE, *output, "--plot", plot), status, said)
+            for output in ((), ("-o", "x.wav"))
+            for plot, status, said in (
+                ("nowhere/x.png", 1, "nowhere/x.png: the picture cannot be written: there is no folder 'nowhere'"),
+                ("x.xyz", 2, "x.xyz: a picture is a .png, .svg or .pdf"),
+                ("x", 2, "x: a picture is a .png, .svg or .pdf"),
+                ("..", 2, "is a directory"),
+            )
+        ),
         (("render", "office", SEQUENCE, "-o", "x.wav", "--until", "nan"), 2, "must be a number of seconds"),
         (("render", "office", SEQUENCE, "-o", "x.mp3", "--phone"), 2, ".wav"),
         (("render", "office", SEQUENCE, "-o", "nowhere/x.wav", "--phone"), 1, "nowhere/x.wav"),
@@ -550,7 +624,7 @@ def test_what_a_terminal_cannot_show_is_spelt() -> None:
         (("graph", "ofice"), 1, "did you mean 'office'?"),
         (("graph", "office", "--format", "png"), 2, "png"),
         (("init", "nowhere/scene"), 2, "there is no folder 'nowhere'"),
-        (("init", ""), 2, "no name for a scene"),
+        *((("init", name), 2, "no name for a scene; write") for name in ("", ".", "..", "./", ".toml", "x/..")),
         (("init", "a\nb"), 2, "no name for a scene"),
         (("init", "x" * 300), 1, "cannot be written"),
         (("demo", "no-such-scene"), 1, "no such file"),

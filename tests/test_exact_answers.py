@@ -3,50 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from rules import EXACT
 
 from soundscape.testing import Take, replay
-
-SCENE = """
-[defaults]
-crossfade = 0.8
-
-[[states.listening.layers]]
-key = "hum"
-source = "soundscape:server-hum"
-
-[[states.thinking.layers]]
-key = "hum"
-source = "soundscape:server-hum"
-gain_db = -6
-
-[[states.thinking.layers]]
-key = "typing"
-source = "soundscape:keyboard-typing"
-after = 0.7
-min_play = 1.0
-
-[[states.tool.layers]]
-key = "hum"
-source = "soundscape:server-hum"
-gain_db = -6
-
-[[states.tool.layers]]
-key = "typing"
-source = "soundscape:keyboard-typing"
-after = 0.7
-min_play = 1.0
-
-[[transitions]]
-to = "speaking"
-crossfade = 0.2
-urgent = true
-
-[[transitions]]
-from = ["thinking", "tool"]
-to = "listening"
-settle = 0.25
-fade_out = 1.2
-"""
 
 MINUS_6_DB = pytest.approx(10 ** (-6 / 20), abs=1e-9)
 
@@ -65,14 +24,14 @@ def commits(take: Take) -> list[tuple[float, str]]:
 
 
 def test_an_answer_before_the_typing_began_and_it_is_never_heard() -> None:
-    take = replay(SCENE, "listening@0 thinking@3 speaking@3.3")
+    take = replay(EXACT, "listening@0 thinking@3 speaking@3.3")
     assert told(take, "hum")[1:] == [(3.0, "level", 1.0, 0.501, 0.8), (3.3, "release", 0.877, 0.0, 0.2)]
     assert told(take, "typing") == [(3.0, "arm", 0.0, 0.0, 0.7), (3.3, "cancel", 0.0, 0.0, 0.0)]
     assert all(take.gain("typing", at=at / 10) == 0 for at in range(83))
 
 
 def test_typing_that_has_begun_goes_on_for_its_second_when_the_agent_changes_its_mind() -> None:
-    take = replay(SCENE, "listening@0 thinking@3 listening@3.9")
+    take = replay(EXACT, "listening@0 thinking@3 listening@3.9")
     assert told(take, "typing") == [
         (3.0, "arm", 0.0, 0.0, 0.7),
         (3.7, "start", 0.0, 1.0, 0.8),
@@ -85,14 +44,14 @@ def test_typing_that_has_begun_goes_on_for_its_second_when_the_agent_changes_its
 
 
 def test_speech_does_not_wait_for_typing_that_has_just_begun() -> None:
-    take = replay(SCENE, "listening@0 thinking@3 speaking@3.9")
+    take = replay(EXACT, "listening@0 thinking@3 speaking@3.9")
     assert told(take, "typing")[1:] == [(3.7, "start", 0.0, 1.0, 0.8), (3.9, "release", 0.383, 0.0, 0.2)]
     assert told(take, "hum")[-1] == (3.9, "release", 0.501, 0.0, 0.2)
     assert take.gain("hum", at=3.9) == MINUS_6_DB
 
 
 def test_typing_goes_on_through_tool_calls() -> None:
-    take = replay(SCENE, "thinking@3 tool@4.5 thinking@5.2 speaking@6")
+    take = replay(EXACT, "thinking@3 tool@4.5 thinking@5.2 speaking@6")
     assert told(take, "typing") == [
         (3.0, "arm", 0.0, 0.0, 0.7),
         (3.7, "start", 0.0, 1.0, 0.8),
@@ -101,6 +60,6 @@ def test_typing_goes_on_through_tool_calls() -> None:
 
 
 def test_a_moment_of_listening_never_commits() -> None:
-    take = replay(SCENE, "thinking@3 listening@8 speaking@8.1")
+    take = replay(EXACT, "thinking@3 listening@8 speaking@8.1")
     assert commits(take) == [(3.0, "thinking"), (8.1, "speaking")]
     assert told(take, "listening") == [(8.0, "settle", 0.0, 0.0, 0.25), (8.1, "cancel", 0.0, 0.0, 0.0)]

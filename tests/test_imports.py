@@ -21,7 +21,7 @@ LEVELS: list[list[str]] = [
     ["driver", "mixer"],
     ["engine"],
     # --- the I/O line ---
-    ["recording", "loader", "library", "plot", "outputs"],
+    ["sequence", "recording", "loader", "library", "plot", "outputs"],
     ["plugin", "background_audio", "testing"],
     ["demo", "cli", "pytest_plugin"],
 ]

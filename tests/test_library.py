@@ -143,7 +143,7 @@ def test_every_name_of_livekits_enum_is_found(tmp_path: Path) -> None:
 
 
 def test_an_unknown_clip_of_livekits_has_a_nearest_one(tmp_path: Path) -> None:
-    assert "did you mean livekit:hold_music?" in refusal("livekit:hold-musik", tmp_path)
+    assert "did you mean livekit:hold-music?" in refusal("livekit:hold-musik", tmp_path)
 
 
 def test_a_shipped_name_is_no_path(tmp_path: Path) -> None:
@@ -327,18 +327,26 @@ def test_thirty_minutes_are_allowed_and_a_frame_more_is_not() -> None:
 @pytest.mark.parametrize(
     ("codec", "container", "said"),
     [
-        ("pcm_s16le", "wav", "breaks off after"),
-        ("pcm_s16be", "aiff", "breaks off after 0."),
-        ("flac", "flac", "breaks off after 0."),
-        ("libmp3lame", "mp3", "breaks off after 0."),
-        ("libopus", "webm", "breaks off after 0."),
+        ("pcm_s16le", "wav", "breaks off after 0.50 s;"),
+        ("pcm_s16be", "aiff", "breaks off after 0.50 of 1.00 s;"),
+        ("flac", "flac", r"breaks off after 0\.\d\d of 1\.00 s;"),
+        ("libmp3lame", "mp3", r"breaks off after 0\.\d\d of 1\.00 s;"),
+        ("libopus", "webm", r"breaks off after 0\.\d\d of 1\.0\d s;"),
         ("aac", "ipod", "cannot be decoded"),
     ],
 )
 def test_half_a_file_is_no_clip(codec: str, container: str, said: str) -> None:
+    """Of the whole length what is known: a WAV's is taken from what is left of it."""
     data = encoded(noise(RATE), codec, container)
     with pytest.raises(DecodeError, match=said):
         sound(data[: len(data) // 2])
+
+
+def test_of_a_file_that_breaks_off_near_its_end_it_is_said_how_near() -> None:
+    """Not `1.0 of 1.0 s`."""
+    data = encoded(noise(RATE), "pcm_s16be", "aiff")
+    with pytest.raises(DecodeError, match=r"breaks off after 0\.97 of 1\.00 s;"):
+        sound(data[: round(0.975 * len(data))])
 
 
 def test_a_hole_in_a_file_is_no_clip() -> None:

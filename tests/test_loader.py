@@ -569,6 +569,15 @@ def test_1_000_layers_are_allowed_and_the_next_is_refused_on_its_line() -> None:
     assert problems(f"{layers}[[states.idle.layers]]\nsource = 'x'\n") == [f"2001:15: states.idle.layers[0]: {message}"]
 
 
+def test_16_ducks_are_allowed_and_the_next_is_refused_on_its_line() -> None:
+    """However they are written, and whatever is wrong with them."""
+    duck = "[[ducks]]\nwhile = 'user_speaking'\nby_db = -1\n"
+    assert len(Scene.from_toml(duck * 16).ducks) == 16
+    message = "ducks[16]: more than 16 ducks in one scene; one duck may name several buses"
+    assert problems(f"{duck * 16}[[ducks]]\n") == [f"49:3: {message}"]
+    assert problems(f"ducks = [{'{},' * 16}\n{{}}]\n") == [f"2:1: {message}"]
+
+
 def test_the_layer_too_many_is_the_first_in_the_files_order() -> None:
     layers = "".join(f"[[states.idle.layers]]\nsource = 's{n}'\n" for n in range(999))
     text = f"{layers}[base]\nlayers = [\n{{ source = 'a' }},\n{{ source = 'b' }},\n]\n"
@@ -579,7 +588,6 @@ LISTS_AND_TABLES = {
     "[base]\npool = [{}]\n": ("{{ source = 's{n}' }},", "base.pool[1000]"),
     "[[transitions]]\ncrossfade = 1\nto = [{}]\n": ("'idle',", "transitions[0].to[1000]"),
     "transitions = [{}]\n": ("{{}},", "transitions[1000]"),
-    "ducks = [{}]\n": ("{{ while = 'user_speaking', by_db = -1 }},", "ducks[1000]"),
     "[states]\n{}": ("s{n} = {{}}\n", "states.s1000"),
     "[buses]\n{}": ("b{n}.level_lu = -1\n", "buses.b1000"),
     "[clips]\n{}": ("c{n}.source = 'c'\n", "clips.c1000"),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
@@ -166,10 +168,33 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> Non
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("x.wav", b"before")]
 
 
+def test_a_link_stays_a_link_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
+    """Whether there was a file already or not; the temporary one lies beside it."""
+    (tmp_path / "kept").mkdir()
+    for there in (False, True):
+        (tmp_path / f"{there}.wav").symlink_to(tmp_path / "kept" / f"{there}.wav")
+        if there:
+            (tmp_path / "kept" / f"{there}.wav").write_bytes(b"old")
+        write_audio(tmp_path / f"{there}.wav", [ramp(100)], RATE)
+        assert (tmp_path / f"{there}.wav").is_symlink()
+        assert len(decoded(tmp_path / "kept" / f"{there}.wav")) == 100
+    assert names(tmp_path / "kept") == ["False.wav", "True.wav"]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to(os.devnull)])
+def test_what_is_no_file_is_not_written_over(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "x.wav")
+    kind = stat.S_IFMT((tmp_path / "x.wav").stat().st_mode)
+    with pytest.raises(OutputError, match=r"x\.wav: cannot be written: not a regular file"):
+        write_audio(tmp_path / "x.wav", [ramp(100)], RATE)
+    assert stat.S_IFMT((tmp_path / "x.wav").stat().st_mode) == kind
+    assert names(tmp_path) == ["x.wav"]
+
+
 def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "folder.wav").mkdir()
     for path in (tmp_path / "missing" / "x.wav", tmp_path / "folder.wav"):
-        with pytest.raises(OutputError, match=r"wav: cannot be written: (No such|Is a)"):
+        with pytest.raises(OutputError, match=r"wav: cannot be written: (No such|not a regular)"):
             write_audio(path, in_blocks(ramp(960)), RATE)
     assert names(tmp_path) == ["folder.wav"]
 

@@ -8,14 +8,20 @@ import logging
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from livekit.agents import AgentSession
+from made_up import examples
 
-from soundscape import Fact, FileOutput, MemoryOutput, OutputError, Scene, Soundscape, UsageError
+from soundscape import Fact, FileOutput, MemoryOutput, OutputError, Scene, SceneError, Soundscape, UsageError
 from soundscape.demo.conversation import Timing, Turn, converse
 from soundscape.demo.scripted import Completion, ToolCall
 from soundscape.engine import Engine
@@ -23,7 +29,7 @@ from soundscape.library import SceneClips
 from soundscape.library.decode import decode
 from soundscape.outputs import to_int16
 from soundscape.outputs.file import write_audio
-from soundscape.recording import Recorder, RecorderRun, read_recording
+from soundscape.recording import Recorder, RecorderRun, RecordingFile, read_recording
 from soundscape.testing import replay
 
 SCENE = """
@@ -119,6 +125,46 @@ async def test_a_recorded_session_replays_exactly(tones: Path, tmp_path: Path) -
     assert values == {"initializing", "listening", "thinking", "speaking", "look_up_order"}
 
 
+async def test_what_was_asked_for_in_mid_call_is_replayed_too(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A level, a sound of the moment, one that is stopped, and another scene, by the names that the caller gave."""
+    monkeypatch.chdir(tmp_path)
+    path, output = tmp_path / "call.jsonl", MemoryOutput()
+    session: AgentSession[None] = AgentSession()
+    background = Soundscape.from_file(tones, seed=11, output=output, record=path).attach(session)
+    await asyncio.sleep(0.1)
+    background.set_gain("main", -6, fade=0.1)
+    await background.play("one.wav")
+    handle = background.play("two.wav", loop=True)
+    await asyncio.sleep(0.1)
+    background.switch("office", crossfade=0.1)
+    await asyncio.sleep(0.1)
+    handle.stop()
+    await asyncio.sleep(0.1)
+    await background.aclose()
+    assert {fact.kind for _, fact in background.engine.facts} >= {"gain", "play", "stop", "scene"}
+    take = replay(tones, path, root=tmp_path)
+    assert take.log == background.engine.log
+    np.testing.assert_array_equal(take.audio(), output.samples)
+    assert "play@" in repr(take)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"at": 1, "gain": {"of": "bus"}}', "what was asked for at 1 s cannot be replayed"),
+        ('{"at": 1, "gain": "bus"}', "not a line of a recording"),
+        ('{"at": 1, "play": {"number": 1, "source": "gone.wav"}}', "what was asked for at 1 s cannot be replayed"),
+    ],
+)
+def test_what_was_asked_for_and_cannot_be_is_said(tones: Path, tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "call.jsonl"
+    path.write_text('{"soundscape": 1, "scene": "tones", "seed": 1, "sample_rate": 48000}\n' + line + "\n")
+    with pytest.raises(UsageError, match=message):
+        replay(tones, path, root=tmp_path)
+
+
 async def test_a_session_recorded_into_a_file_at_another_rate_replays_exactly(tones: Path, tmp_path: Path) -> None:
     path, sound = tmp_path / "call.jsonl", tmp_path / "call.flac"
     background = Soundscape.from_file(tones, output=FileOutput(sound), sample_rate=44_100, record=str(path))
@@ -161,6 +207,39 @@ async def test_a_session_that_is_started_again_has_a_recording_for_each_run(
     await background.aclose()
     assert sorted(name for name in os.listdir(tmp_path) if name.endswith(".jsonl")) == ["call-2.jsonl", "call.jsonl"]
     assert [replay(tones, tmp_path / name).log for name in ("call.jsonl", "call-2.jsonl")] == logs
+    assert background.recording == tmp_path / "call-2.jsonl"
+
+
+async def test_a_call_without_some_of_its_sounds_replays_exactly(
+    tones: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With `on_error="skip"`: what was silent then is silent again, also when it has been found meanwhile. What was
+    heard then has to be there."""
+    path, output = tmp_path / "call.jsonl", MemoryOutput()
+    (tmp_path / "one.wav").rename(tmp_path / "lost.wav")
+    background = Soundscape.from_file(tones, seed=3, output=output, record=path, on_error="skip")
+    session: AgentSession[None] = AgentSession()
+    background.attach(session)
+    await talk(session, tool=True)
+    await background.aclose()
+    assert lines(path)[0]["skipped"] == ["one.wav"]
+    assert "one.wav" in {entry.clip for entry in background.engine.log}
+    caplog.clear()
+    for name in ("lost.wav", "one.wav"):
+        (tmp_path / "lost.wav").rename(tmp_path / name)
+        take = replay(tones, path)
+        assert take.log == background.engine.log
+        np.testing.assert_array_equal(take.audio(), output.samples)
+    assert said(caplog) == ["silent, as in the call: 'one.wav'"] * 2
+    (tmp_path / "bed.wav").unlink()
+    with pytest.raises(SceneError, match=r"'bed\.wav': no such file"):
+        replay(tones, path)
+
+
+def test_a_call_with_all_of_its_sounds_skips_none(tones: Path, tmp_path: Path) -> None:
+    Soundscape.from_file(tones, record=tmp_path / "call.jsonl", on_error="skip")
+    assert "skipped" not in lines(tmp_path / "call.jsonl")[0]
+    assert read_recording(tmp_path / "call.jsonl").skipped == ()
 
 
 def test_a_crash_of_the_process_leaves_all_but_the_last_moment(tones: Path, tmp_path: Path) -> None:
@@ -223,6 +302,23 @@ async def test_a_full_disk_ends_the_recording_and_not_the_call(
     assert said(caplog) == [f"{path}: the recording ends here, the call goes on: No space left on device"]
 
 
+async def test_a_further_run_that_cannot_be_recorded_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "calls"
+    folder.mkdir()
+    engine = Engine(Scene.from_toml(""), {}, sample_rate=RATE)
+    recorder = Recorder(folder / "call.jsonl", scene="", seed=0, sample_rate=RATE)
+    await recorder.follow(engine).aclose()
+    folder.rename(tmp_path / "kept")
+    with caplog.at_level(logging.WARNING, "soundscape"):
+        await recorder.follow(engine).aclose()
+    assert said(caplog) == [
+        f"{folder}/call.jsonl: the recording ends here, the call goes on: No such file or directory"
+    ]
+    assert read_recording(tmp_path / "kept" / "call.jsonl").seconds == 0
+
+
 async def test_a_session_that_never_starts_leaves_an_empty_recording(tones: Path, tmp_path: Path) -> None:
     path = tmp_path / "call.jsonl"
     background = Soundscape.from_file(tones, seed=2, output=MemoryOutput(), record=path)
@@ -232,12 +328,85 @@ async def test_a_session_that_never_starts_leaves_an_empty_recording(tones: Path
     assert replay(tones, path).log == []
 
 
-async def test_what_is_there_is_replaced(tones: Path, tmp_path: Path) -> None:
-    (tmp_path / "call.jsonl").write_text("old\n" * 1_000)
-    background = Soundscape.from_file(tones, output=MemoryOutput(), record=tmp_path / "call.jsonl")
+# --- one file for each call ---------------------------------------------------------------------------------------
+
+
+async def test_a_call_never_takes_the_place_of_another(
+    tones: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before it, or at once: each has a file of its own, which the log names."""
+    (tmp_path / "call.jsonl").write_text("an earlier one")
+    with caplog.at_level(logging.INFO, "soundscape"):
+        calls = [
+            Soundscape.from_file(tones, seed=seed, output=MemoryOutput(), record=tmp_path / "call.jsonl")
+            for seed in (2, 3)
+        ]
+        for background in calls:
+            background.attach(AgentSession())
+            background.set_state(f"state_{background.seed}")
+        for background in calls:
+            await background.aclose()
+    assert (tmp_path / "call.jsonl").read_text() == "an earlier one"
+    assert [background.recording for background in calls] == [tmp_path / f"call-{n}.jsonl" for n in (2, 3)]
+    for background in calls:
+        assert background.recording
+        recording = read_recording(background.recording)
+        assert recording.seed == background.seed
+        assert recording.facts == tuple((frame / 48_000, fact) for frame, fact in background.engine.facts)
+        assert recording.seconds is not None
+    named = [record for record in caplog.records if hasattr(record, "recording")]
+    assert {record.getMessage() for record in named} == {
+        f"the call is recorded to {tmp_path}/call-{n}.jsonl" for n in (2, 3)
+    }
+    assert {vars(record)["recording"] for record in named} == {str(background.recording) for background in calls}
+    assert Soundscape.from_file(tones).recording is None
+
+
+def test_however_many_begin_at_once_each_has_its_own_file(tmp_path: Path) -> None:
+    def record(seed: int) -> tuple[int, Path]:
+        return seed, Recorder(tmp_path / "call.jsonl", scene="tones", seed=seed, sample_rate=48_000).path
+
+    with ThreadPoolExecutor(16) as threads:
+        files = dict(threads.map(record, range(200)))
+    assert {seed: read_recording(path).seed for seed, path in files.items()} == {n: n for n in range(200)}
+    numbered = {tmp_path / f"call-{n}.jsonl" for n in range(2, 201)}
+    assert set(files.values()) == {tmp_path / "call.jsonl"} | numbered
+
+
+def test_the_first_name_that_is_free_is_taken(tmp_path: Path) -> None:
+    """Its own, where earlier calls were cleared away. A link that leads nowhere is not free."""
+    for name in ("call-2.jsonl", "call-3.jsonl"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "call-4.jsonl").symlink_to(tmp_path / "nowhere")
+    paths = [Recorder(tmp_path / "call.jsonl", scene="", seed=0, sample_rate=8_000).path for _ in range(3)]
+    assert [path.name for path in paths] == ["call.jsonl", "call-5.jsonl", "call-6.jsonl"]
+    assert (tmp_path / "call-2.jsonl").read_text() == "call-2.jsonl"
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_with_gaps_among_the_names_what_is_there_stays(tmp_path: Path) -> None:
+    there = {tmp_path / f"call{n}.jsonl": str(n) for n in ("", *range(-90, -1, 7))}
+    for path, text in there.items():
+        path.write_text(text)
+    paths = {Recorder(tmp_path / "call.jsonl", scene="", seed=0, sample_rate=8_000).path for _ in range(100)}
+    assert len(paths) == 100
+    assert {path: path.read_text() for path in there} == there
+
+
+async def test_a_process_that_goes_elsewhere_records_where_it_was_told(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    background = Soundscape.from_file(tones, output=MemoryOutput(), record="call.jsonl")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
     background.attach(AgentSession())
     await background.aclose()
-    assert [next(iter(line)) for line in lines(tmp_path / "call.jsonl")] == ["soundscape", *["at"] * 4]
+    assert os.listdir() == []
+    assert read_recording(tmp_path / "call.jsonl").seconds is not None
+
+
+# --- an engine that goes back -------------------------------------------------------------------------------------
 
 
 async def test_an_engine_that_goes_back_is_followed(tones: Path, tmp_path: Path) -> None:
@@ -269,9 +438,69 @@ async def test_an_engine_that_goes_back_is_followed(tones: Path, tmp_path: Path)
     np.testing.assert_array_equal(take.audio()[10_000:], sound)
 
 
-# --- reading ------------------------------------------------------------------------------------------------------
-
+RATE = 8_000
 HEAD = '{"soundscape": 1, "scene": "tones", "seed": 7, "sample_rate": 48000}\n'
+
+
+@examples(100)
+@given(st.integers(0, 2**32 - 1))
+def test_what_is_written_is_what_was_taken_however_often_the_engine_goes_back(number: int) -> None:
+    """At every look, whatever came in between: facts now and ahead, and frames gone back to before and after them."""
+    random = Random(number)
+    engine = Engine(Scene.from_toml(""), {}, sample_rate=RATE)
+    file = BytesIO()
+    recording = RecordingFile(file, HEAD.encode(), sample_rate=RATE)
+    for n in range(80):
+        deed = random.choice(("post", "post ahead", "render", "go back", "look"))
+        if deed.startswith("post"):
+            at = engine.position + random.randrange(600) if deed == "post ahead" else None
+            engine.post(Fact("tool", random.choice(("look_up", f"tool_{n}"))), at)
+        elif deed == "render":
+            engine.render(random.randrange(1, 500))
+        elif deed == "go back":
+            engine.rewind(random.randrange(max(0, engine.position - 900), engine.position + 1))
+        else:
+            recording.update(engine.facts)
+            assert in_the_file(file) == engine.facts
+    recording.update(engine.facts)
+    assert in_the_file(file) == engine.facts
+    recording.end(engine.position)
+    assert json.loads(file.getvalue().splitlines()[-1]) == {"at": engine.position / RATE, "end": True}
+
+
+def in_the_file(file: BytesIO) -> list[tuple[int, Fact]]:
+    told = [json.loads(line) for line in file.getvalue().splitlines()[1:]]
+    return [(round(line["at"] * RATE), Fact("tool", line["tool"])) for line in told]
+
+
+class Counted(list[tuple[int, Fact]]):
+    """A list that knows how many of it were looked at."""
+
+    looked = 0
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        self.looked += len(found) if isinstance(key, slice) else 1
+        return found
+
+    def __iter__(self) -> Any:
+        self.looked += len(self)
+        return super().__iter__()
+
+
+def test_a_look_costs_what_is_new_however_long_the_call() -> None:
+    recording = RecordingFile(BytesIO(), HEAD.encode(), sample_rate=RATE)
+    facts = Counted((frame, Fact("agent", "thinking")) for frame in range(10_000))
+    recording.update(facts)
+    facts.looked = 0
+    for new in (0, 1, 0, 5):
+        facts += [(10_000, Fact("agent", "speaking")) for _ in range(new)]
+        recording.update(facts)
+    assert facts.looked == 4 + 6
+    assert recording.facts == 10_006
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
 
 
 def test_a_time_tells_the_frame_exactly(tmp_path: Path) -> None:
@@ -340,6 +569,15 @@ def test_a_last_line_that_was_cut_off_is_left_out(rest: str, tmp_path: Path) -> 
         ("[1]\n", ": not a recording"),
         ('{"at": 1}\n', ": not a recording"),
         (HEAD.replace(": 1,", ": 2,"), ": a recording of version 2; this soundscape reads 1"),
+        (HEAD.replace(": 1,", ": true,"), ": a recording of version True; this soundscape reads 1"),
+        (HEAD.replace(": 1,", ": 1.0,"), ": a recording of version 1.0; this soundscape reads 1"),
+        (HEAD.replace(": 1,", r': "\u001b[31m",'), r": a recording of version '\x1b[31m'; this soundscape reads 1"),
+        (
+            HEAD.replace(": 1,", f": {'9' * 4000},"),
+            ": a recording of version 999999999999999999...9999999999999999999;",
+        ),
+        (HEAD.replace(": 1,", ': 1, "skipped": "bed.wav",'), ":1: skipped must be a list of sources"),
+        (HEAD.replace(": 1,", ': 1, "skipped": [1],'), ":1: skipped must be a list of sources"),
         (HEAD.replace("48000", "0"), ":1: a sample rate is from 8,000 to 192,000, not 0"),
         (HEAD.replace("48000", "3000000000"), ":1: a sample rate is from 8,000 to 192,000"),
         (HEAD + '{"at": 1e15, "end": true}\n', ":2: not a line"),
@@ -368,6 +606,13 @@ def test_what_is_wrong_with_a_recording_is_said(text: str, wrong: str, tmp_path:
     with pytest.raises(UsageError) as caught:
         replay("[base]\n", path)
     assert str(caught.value).startswith(f"{path}{wrong}")
+
+
+def test_whatever_a_tool_was_called_a_take_tells_what_it_is_on_one_line(tmp_path: Path) -> None:
+    """And says nothing to a terminal."""
+    (tmp_path / "call.jsonl").write_text(HEAD + r'{"at": 1, "tool": "a\u001b[31m\nb\u2028\ud800"}' + "\n")
+    shown = repr(replay('name = "tones"', tmp_path / "call.jsonl"))
+    assert shown == r"<Take of 'tones', seed 7, 6 s: 'tool=a\x1b[31m\nb\u2028\ud800@1'>"
 
 
 def test_a_sound_is_no_recording(tones: Path) -> None:

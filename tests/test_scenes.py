@@ -335,7 +335,7 @@ def test_nothing_is_wrong_and_nothing_idle(name: str) -> None:
     assert {layer.pool for layer in layers if isinstance(layer.pool, str)} == set(scene.pools)
     assert {layer.bus for layer in layers if layer.bus} == set(scene.buses)
     assert set(scene.clips) <= {source for _, source in scene.all_sources}
-    assert find_scene(name).read_text("utf-8").startswith("# ")
+    assert find_scene(name).read_text("utf-8").split("\n")[1].startswith("# ")
     assert scene.name == name
 
 

@@ -8,7 +8,6 @@ import random
 import tomllib
 from collections.abc import Iterator
 from datetime import date, time
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ import jsonschema_rs
 import pytest
 from mutations import mutated
 
+from soundscape.cli.start import SCHEMA_NAME, begin
 from soundscape.exceptions import SceneError
-from soundscape.loader import Scene, find_scene, shipped_scenes
+from soundscape.loader import Scene, data_dir, find_scene, shipped_scenes
 from soundscape.scene import RESERVED, SceneModel
 from soundscape.scene.schema import json_schema
 from soundscape.scene.tables import AudioConfig, Bus, ClipTable, Defaults, Duck, Layer, Loop, Pool, Transition
@@ -68,9 +68,19 @@ def test_what_only_the_loader_sees_passes(path: Path) -> None:
 
 
 def test_the_file_that_ships_is_the_schema() -> None:
-    """If not: `python -m soundscape.scene.schema > soundscape/scene/soundscape.schema.json`."""
-    shipped = (files("soundscape.scene") / "soundscape.schema.json").read_text(encoding="utf-8")
+    """If not: `python -m soundscape.scene.schema > scenes/soundscape.schema.json`."""
+    shipped = (data_dir("scenes") / SCHEMA_NAME).read_text(encoding="utf-8")
     assert json.loads(shipped) == SCHEMA
+
+
+def test_a_scene_that_ships_names_the_schema_as_one_that_init_writes_does(tmp_path: Path) -> None:
+    """It lies beside both, so that an editor finds it where the scene is opened, and where it is copied to."""
+    begun, _ = begin(str(tmp_path / "scene"))
+    first = begun.read_text("utf-8").split("\n")[0]
+    assert first == f"#:schema ./{SCHEMA_NAME}"
+    for path in (begun, *map(find_scene, shipped_scenes())):
+        assert path.read_text("utf-8").split("\n")[0] == first, path
+        assert json.loads(path.with_name(SCHEMA_NAME).read_text("utf-8")) == SCHEMA
 
 
 def test_it_is_a_schema_of_draft_7() -> None:

@@ -11,56 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 from av.container import InputContainer
+from rules import EXACT
 
-from soundscape import Entry, Fact, Scene, SceneError, UsageError
+from soundscape import Entry, Fact, OutputError, Scene, SceneError, UsageError
 from soundscape.outputs.file import write_audio
 from soundscape.testing import Take, parse_sequence, replay, watch
 
-SCENE = """
-[defaults]
-crossfade = 0.8
-
-[[states.listening.layers]]
-key = "hum"
-source = "hum.wav"
-
-[[states.thinking.layers]]
-key = "hum"
-source = "hum.wav"
-gain_db = -6
-
-[[states.thinking.layers]]
-key = "typing"
-source = "typing.wav"
-after = 0.7
-min_play = 1
-
-[[states.tool.layers]]
-key = "hum"
-source = "hum.wav"
-gain_db = -6
-
-[[states.tool.layers]]
-key = "typing"
-source = "typing.wav"
-after = 0.7
-min_play = 1
-
+SCENE = f"""{EXACT}
 [[states.tool.layers]]
 kind = "once"
 source = "chime.wav"
 cooldown = 60
-
-[[transitions]]
-to = "speaking"
-crossfade = 0.2
-urgent = true
-
-[[transitions]]
-from = ["thinking", "tool"]
-to = "listening"
-settle = 0.25
-fade_out = 1.2
 
 [[ducks]]
 while = "user_speaking"
@@ -71,7 +32,7 @@ recovery = 0
 [buses.voices]
 level_lu = -20
 """
-"""The scene of the format's own examples, a chime and a duck added. None of its files is there."""
+"""With a chime and a duck."""
 
 
 def actions(take: Take, key: str) -> list[tuple[str, float]]:
@@ -417,3 +378,10 @@ def test_names_that_would_do_nothing_are_refused(sequence: str, message: str) ->
 def test_a_picture_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="a picture is a"):
         replay("", "listening@0").plot(tmp_path / "take.xyz")
+
+
+def test_where_a_picture_cannot_be_is_said_before_anything_is_rendered(tmp_path: Path) -> None:
+    """Rendering would name the sound that is missing."""
+    take = replay("[base]\nsource = 'missing.wav'", "listening@0", root=tmp_path)
+    with pytest.raises(OutputError, match="no-folder"):
+        take.plot(tmp_path / "no-folder" / "take.png")

@@ -213,11 +213,6 @@ def release(x: Array, seconds: float) -> Array:
     return attack(x[::-1], seconds)[::-1].copy()
 
 
-def poisson_times(rng: np.random.Generator, seconds: float, rate: float) -> Array:
-    """Times of independent events, `rate` per second, over one loop."""
-    return np.sort(rng.uniform(0.0, seconds, rng.poisson(rate * seconds)))
-
-
 def spread_times(rng: np.random.Generator, seconds: float, count: int, jitter: float = 0.4) -> Array:
     """`count` times spread over one loop, each moved at random by `jitter` of the spacing."""
     step = seconds / count

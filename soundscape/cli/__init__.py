@@ -16,10 +16,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.text import Text
 
 from soundscape.cli.clips import clips_table
+from soundscape.cli.layout import plain
 from soundscape.cli.matrix import matrix as matrix_lines
 from soundscape.cli.show import Levels, shown
 from soundscape.cli.start import SCHEMA_NAME, begin, schema_text
@@ -29,6 +29,7 @@ from soundscape.library import SceneClips
 from soundscape.library.telephone import TELEPHONE_RATE, telephone
 from soundscape.loader import Scene, find_scene, inspect
 from soundscape.outputs.file import write_audio
+from soundscape.plot import check_target
 from soundscape.testing import Take, replay
 
 __all__ = ["app", "main"]
@@ -88,6 +89,11 @@ def _main(
 
     Exit status: 0; 1 where a scene, a sound or the disk is wrong; 2 where the call is.
     """
+
+
+def _say(line: str, console: Console = out) -> None:
+    """A line that may hold a file's name, which may be somebody else's that a pattern of the shell has found."""
+    console.print(Text(plain(line)))
 
 
 def _print(lines: Iterable[Text]) -> None:
@@ -153,13 +159,13 @@ def check(
             }
             for name, problems in found
         ]
-        typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(report, indent=2))
     else:
         for name, problems in found:
             for problem in problems:
-                out.print(escape(str(problem)))
+                _say(str(problem))
             if not problems:
-                out.print(f"{escape(name)}: ok")
+                _say(f"{name}: ok")
     raise typer.Exit(1 if any(problems for _, problems in found) else 0)
 
 
@@ -184,13 +190,13 @@ def show(
     """Say what plays in which state, and how loud.
 
     With --matrix also how one state becomes another. Levels are integrated loudness, of a pool the least and the
-    largest, without what ducks take away. A sound that cannot be loaded is said in its place; the exit status is 1
-    then.
+    largest that a pick may have, without what ducks take away. A sound that cannot be loaded is said in its place; the
+    exit status is 1 then.
     """
     path = find_scene(scene)
     read = Scene.from_file(path)
     levels = Levels(read, SceneClips(read, allow_outside=allow_outside))
-    _print(shown(read, levels, path=str(path), width=_width()))
+    _print(shown(read, levels, path=plain(str(path)), width=_width()))
     if matrix:
         out.print()
         _print(matrix_lines(read, width=_width()))
@@ -268,7 +274,10 @@ def render(
     """
     if output is None and plot is None:
         raise UsageError("nothing to do: name a sound file with -o, a picture with --plot, or both")
-    take = replay(scene, sequence, until=until, seed=seed, allow_outside=allow_outside)
+    if plot is not None:
+        check_target(plot)
+    played = Scene.from_file(find_scene(scene))
+    take = replay(played, sequence, until=until, seed=seed, allow_outside=allow_outside)
     if phone:
         _render_phone(take, output, plot)
     else:
@@ -277,10 +286,10 @@ def render(
         if plot is not None:
             take.plot(plot)
     if text := str(take):
-        out.print(escape(text))
+        _print([Text(text)])
     for path in (output, plot):
         if path is not None:
-            out.print(f"wrote {escape(str(path))}")
+            _say(f"wrote {path}")
 
 
 def _render_phone(take: Take, output: Path | None, plot: Path | None) -> None:
@@ -331,13 +340,14 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         app(args, prog_name="soundscape")
     except SceneError as error:
-        err.print(escape(str(error)))
+        for problem in error.problems:
+            _say(str(problem), err)
         sys.exit(1)
     except SoundscapeError as error:
-        err.print(escape(f"soundscape: {error}"))
+        _say(f"soundscape: {error}", err)
         sys.exit(2 if isinstance(error, UsageError) else 1)
     except OSError as error:
-        err.print(escape(f"soundscape: cannot write: {error.strerror or error}"))
+        _say(f"soundscape: cannot write: {error.strerror or error}", err)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -139,8 +139,9 @@ def _layer(scene: Scene, layer: Layer, levels: Levels, pools: set[str], *, inste
         problem = error.problems[0]
         yield Row((key, layer.kind, bus, "?", "?", listed([*says, plain(problem.message)])), "red")
         return
-    known = [level for level in found if level is not None]
-    if len(known) < len(found):
+    jitter = scene.pool(layer).gain_jitter_db or (0.0,)
+    known = [level + change for level in found if level is not None for change in jitter]
+    if None in found:
         says.append("too short or too soft to be measured, so as loud as the file is")
     yield Row((key, layer.kind, bus, _range(known), _range([x - scene.speech_lufs for x in known]), listed(says)))
 

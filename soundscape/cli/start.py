@@ -98,9 +98,9 @@ def begin(name: str) -> tuple[Path, bool]:
         UsageError: there is something of that name, or no folder for it.
         OutputError: it cannot be written.
     """
-    path = Path(name if name.endswith(".toml") else f"{name}.toml")
-    if path.name == ".toml" or not name.isprintable():
-        raise UsageError(f"{name!r} is no name for a scene")
+    path = Path(name if name.lower().endswith(".toml") else f"{name}.toml")
+    if not path.name[: -len(".toml")].strip(".") or not name.isprintable():
+        raise UsageError(f"{name!r} is no name for a scene; write one such as 'office'")
     if not path.parent.is_dir():
         raise UsageError(f"{path}: there is no folder {str(path.parent)!r}")
     if not _written(path, _SCENE.replace("NAME.toml", path.name)):

@@ -197,8 +197,11 @@ def _frames(
     broken = False
 
     def damage(what: str) -> DecodeError:
-        of = "" if seconds is None else f" of {seconds:.1f} s"
-        place = f"{read / like[2] if like else 0:.1f}{of or ' s'}"
+        heard = read / like[2] if like else 0.0
+        place = f"{heard:.2f} s"
+        # Of a WAV that breaks off FFmpeg takes what is left for the whole.
+        if seconds is not None and f"{seconds:.2f} s" != place:
+            place = f"{heard:.2f} of {seconds:.2f} s"
         return DecodeError(f"{name!r} {what} after {place}", hint="half a clip is not played: copy the file anew")
 
     for packet in container.demux(stream):

@@ -14,14 +14,14 @@ from typing import Any, Self, TypeVar
 
 from pydantic import PrivateAttr, ValidationError
 
-from soundscape.exceptions import Problem, SceneError
+from soundscape.exceptions import Problem, SceneError, UsageError
 from soundscape.loader.broken import Broken, playable, without
 from soundscape.loader.origin import Origin, child
 from soundscape.loader.text import Loc, TextError, read
 from soundscape.loader.words import told
 from soundscape.scene import SceneModel
 from soundscape.scene.flaws import flaws, nearest
-from soundscape.scene.tables import MAX_ITEMS
+from soundscape.scene.tables import MAX_DUCKS, MAX_ITEMS
 
 __all__ = ["Scene", "data_dir", "find_scene", "inspect", "shipped_scenes"]
 
@@ -44,7 +44,13 @@ def shipped_scenes() -> list[str]:
 
 
 def find_scene(scene: str | os.PathLike[str]) -> Path:
-    """The file that is meant by a path, or by the name of a scene that ships. A file of that name comes first."""
+    """The file that is meant by a path, or by the name of a scene that ships. A file of that name comes first.
+
+    Raises:
+        UsageError: the name is empty.
+    """
+    if not os.fspath(scene):
+        raise UsageError(f"an empty name is no scene's; name a file, or one that ships: {', '.join(shipped_scenes())}")
     path = Path(scene)
     if not path.is_file() and isinstance(scene, str) and scene in shipped_scenes():
         return data_dir("scenes") / f"{scene}.toml"
@@ -169,7 +175,7 @@ def _not_listed(first: Problem, count: int | None = None) -> Problem:
 
 
 def _too_many(origin: Origin) -> Problem | None:
-    """The first layer, or the first thing in a table or a list, that is one too many."""
+    """The first layer or duck, or the first thing in a table or a list, that is one too many."""
     layers: list[Loc] = []
     for place, state in [(("base",), origin.data.get("base")), *_named(origin.data, "states")]:
         written = child(state, "layers")
@@ -181,6 +187,10 @@ def _too_many(origin: Origin) -> Problem | None:
         message = f"more than {MAX_LAYERS:,} layers in one scene"
         first = sorted(layers, key=origin.place)[MAX_LAYERS]
         return origin.problem(first, message, "split it into several scenes")
+    ducks = origin.data.get("ducks")
+    if isinstance(ducks, list) and len(ducks) > MAX_DUCKS:
+        message = f"more than {MAX_DUCKS} ducks in one scene"
+        return origin.problem(("ducks", MAX_DUCKS), message, "one duck may name several buses")
     values = 0
     stack: list[tuple[Loc, Any]] = [((), origin.data)]
     while stack:

@@ -38,7 +38,7 @@ def write_audio(path: str | os.PathLike[str], blocks: Iterable[npt.NDArray[np.fl
     """Writes blocks to a file, as fast as they come.
 
     The file appears under its name when it is complete; on any failure, also one of `blocks`, whatever was there before
-    stays.
+    stays. A symbolic link stays one: what it leads to is written.
 
     Args:
         path: ends in `.wav`, `.flac` or `.ogg`. OGG knows 8, 12, 16, 24 and 48 kHz; other rates become 48 kHz.
@@ -107,7 +107,10 @@ def _format_of(path: str | os.PathLike[str]) -> tuple[str, str]:
 
 
 class _Writer:
-    """One file on its way, under a temporary name in the same folder, so that renaming it is all or nothing."""
+    """One file on its way, under a temporary name in the same folder, so that renaming it is all or nothing.
+
+    Renaming would put it in the place of a link, or of `/dev/null`: a link is followed, and a device refused.
+    """
 
     def __init__(self, path: str | os.PathLike[str], sample_rate: int, num_channels: int) -> None:
         container, codec = _format_of(path)
@@ -117,8 +120,11 @@ class _Writer:
         self._sample_rate = sample_rate
         self._num_channels = num_channels
         self._frames = 0
-        self._part = self._path.with_name(f".soundscape-{secrets.token_hex(6)}.part")
         with self._errors(), contextlib.ExitStack() as undo:
+            self._target = Path(os.path.realpath(path))
+            if os.path.exists(self._target) and not os.path.isfile(self._target):
+                raise OSError("not a regular file")
+            self._part = self._target.with_name(f".soundscape-{secrets.token_hex(6)}.part")
             # An open file, not a name: FFmpeg reads `12:30.wav` as a protocol.
             self._file = open(self._part, "xb")  # noqa: SIM115
             undo.callback(self._part.unlink)
@@ -155,7 +161,7 @@ class _Writer:
             self._container.mux(self._stream.encode(None))
             self._container.close()
             self._file.close()
-            os.replace(self._part, self._path)
+            os.replace(self._part, self._target)
 
     def discard(self) -> None:
         """Leaves nothing behind. Never raises."""

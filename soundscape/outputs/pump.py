@@ -4,7 +4,8 @@ back what is not heard yet when something changes.
 **The queue.** LiveKit's native source takes 10 ms out of its queue at each tick of a clock of its own, and sends
 silence where there is less. It does not say where it is. But a capture that leaves more than the queue's size in it
 completes at the tick that brings it down to that: then a tick has just been, and what has gone is known to the frame.
-From there the clock goes on by itself (`Ticks`). Each top-up exceeds the size by a tick, so each is another look.
+From there the clock goes on by itself (`Ticks`). Each answer, and a top-up every other second, exceeds the size by a
+tick, and is another look.
 
 **Answering.** On a change the source is taken back to the frame that a tick to come will begin with, and rendered again
 from there; just after the tick before it the queue is cleared and the new sound captured. Between these two nothing may
@@ -24,18 +25,19 @@ next look shows it in any case. What follows is heard whole, later by as much.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import math
 import time
-from collections import deque
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from soundscape.outputs import SafeSource, Stats, to_int16
+from soundscape.outputs.ticks import TICK, Ticks
 
-__all__ = ["DEEP_MS", "Pump", "Queue", "Ticks"]
+__all__ = ["DEEP_MS", "Pump", "Queue"]
 
 logger = logging.getLogger("soundscape")
 
@@ -43,7 +45,6 @@ DEEP_MS = 600
 """The queue's size: as deep as LiveKit's player keeps its own, at the least. What a change costs grows with it: 0.4 ms
 for each answer."""
 
-_TICK = 0.01
 _LOW = 0.4  # seconds in the queue at which it is topped up: 5 captures a second
 _IDLE = 0.5  # seconds of silence ahead that are worth to stop for
 _LEAD = 0.1  # seconds before the end of such silence
@@ -54,10 +55,17 @@ _FROM, _TO = 0.002, 0.008
 _HELD, _TO_IF_HELD = 0.0005, 0.004
 """Whether the interpreter's lock is in other hands; it comes back within 5 ms (`sys.getswitchinterval()`)."""
 
-_LOOK = 0.002  # a look begins so long after a tick, to be over soon
+_LOOK, _LOOK_TO = 0.002, 0.005
+"""A look begins so long after a tick: late enough for a tick that is late, early enough to tell the next one from an
+answer at once."""
+
+_LOOK_EVERY = 2.0
+"""Seconds between looks. A capture that waits is woken by all that happens to any track of the process: where a hundred
+wait, each costs a hundred times as much."""
+
 _AGREED = 0.0025  # how far a look's tick may be from where it was believed to be
 _ATTEMPTS = 8
-_SHALLOW = (0.06, _LOW)  # what is kept in the queue while nothing is taken back
+_SHALLOW = (0.2, _LOW)  # what is kept in the queue while nothing is taken back
 _TRY_AGAIN = (1.0, 60.0)
 _RETRY = (0.05, 1.0)  # the first wait after a failed capture, doubled up to the second
 
@@ -74,57 +82,6 @@ class Queue(Protocol):
     def clear(self) -> None:
         """Drops what is in it."""
         ...
-
-
-class Ticks:
-    """The clock of a native queue, by which frames go.
-
-    Args:
-        frames: how many go at a tick.
-    """
-
-    def __init__(self, frames: int) -> None:
-        self.frames = frames
-        self.begun = False  # whether one was ever seen
-        self.known = False  # whether it is sure which frames go
-        self._origin = 0.0  # the time of tick 0
-        self._base = 0  # what has gone after it
-        self._seen: deque[float] = deque(maxlen=32)
-
-    def number(self, at: float) -> int:
-        """The last tick at a time."""
-        return math.floor((at - self._origin) / _TICK)
-
-    def time(self, number: int) -> float:
-        """When a tick is."""
-        return self._origin + number * _TICK
-
-    def gone(self, number: int) -> int:
-        """How many frames have gone once a tick has been: the next one takes that frame and those that follow."""
-        return self._base + number * self.frames
-
-    def after(self, frame: float) -> int:
-        """The first tick once it has been all frames before this one have gone."""
-        return math.ceil((frame - self._base) / self.frames)
-
-    def begin(self, at: float, gone: int) -> None:
-        """A tick was seen for the first time."""
-        self.begun, self.known, self._origin, self._base = True, True, at, gone
-        self._seen.clear()
-        self._seen.append(at)
-
-    def seen(self, at: float, gone: int) -> None:
-        """A tick was seen where it was believed to be. Whoever sees it is late now and then, never early."""
-        self._seen.append(at - (gone - self._base) // self.frames * _TICK)
-        self._origin = min(self._seen)
-
-    def hold(self, ticks: int) -> None:
-        """So many ticks took nothing."""
-        self._base -= ticks * self.frames
-
-    def shift(self, frames: int) -> None:
-        """Frames are counted from elsewhere."""
-        self._base += frames
 
 
 class Pump:
@@ -150,9 +107,11 @@ class Pump:
         self._waking: asyncio.Future[None] | None = None
         self._deep = True
         self._idle = False
-        self._suspected = 0  # ticks that seem to have taken nothing
+        self._looked = 0.0  # when the clock was last known to be right
+        self._doubts = 0  # how often the clock was looked at, since it was last known to be right
         self._lag = 0.0  # the latest delays, the largest of them
         self._takes = 0.002  # how long an answer takes to render
+        self._gap_at = -math.inf
         self._again_at, self._again = 0.0, _TRY_AGAIN[0]
         self._loop = asyncio.get_running_loop()
 
@@ -219,9 +178,12 @@ class Pump:
         if self._idle:
             silent = self._source.silent_until
             return None if silent == math.inf else ticks.time(ticks.after(silent)) - _LEAD
-        if self._suspected:
-            return ticks.time(ticks.number(self._loop.time()) + 1) + _LOOK
-        return ticks.time(ticks.after(self._pushed - self._level * self._rate)) + _LOOK
+        due = ticks.time(ticks.after(self._pushed - self._level * self._rate)) + _LOOK
+        if not self._doubts or not self._deep:
+            return due
+        # Another look soon, but less and less so: a process that is too busy to look is not to be kept busy by it.
+        soon = ticks.number(self._loop.time()) + 2 ** min(self._doubts, 10) // 2
+        return min(due, ticks.time(soon) + _LOOK)
 
     @property
     def _level(self) -> float:
@@ -231,7 +193,7 @@ class Pump:
     @property
     def _wanted(self) -> int:
         """Frames that the queue is to hold after a top-up."""
-        return self._size if self._deep else math.ceil(1.5 * self._level / _TICK) * self._ticks.frames
+        return self._size if self._deep else math.ceil(1.5 * self._level / TICK) * self._ticks.frames
 
     @property
     def _queued(self) -> int:
@@ -252,22 +214,25 @@ class Pump:
                 self._ticks.known = not self._deep  # what is captured now may still meet the next tick, or not
 
     def _gap(self, ticks: int) -> None:
-        self._ticks.hold(ticks)
+        self._ticks.move(-ticks * self._ticks.frames)
+        self._count(ticks)
+
+    def _count(self, ticks: int) -> None:
         self._stats.gaps += 1
-        self._stats.gap_seconds += ticks * _TICK
+        self._stats.gap_seconds += ticks * TICK
 
     async def _top_up(self) -> None:
         if self._source.silent_until - self._pushed >= _IDLE * self._rate:
             self._idle = True
         elif not self._ticks.known:
             await self._find()
-        elif self._deep:
+        elif self._deep and (self._doubts or self._loop.time() - self._looked >= _LOOK_EVERY):
             await self._look()
-        elif self._loop.time() >= self._again_at:
+        elif not self._deep and self._loop.time() >= self._again_at:
             await self._try_again()
-        else:
+        elif (frames := self._wanted - self._queued) > 0:
             began = self._loop.time()
-            await self._push(max(self._wanted - self._queued, 2 * self._ticks.frames))
+            await self._push(frames)
             self._late(self._loop.time() - began)
 
     async def _push(self, frames: int) -> float:
@@ -278,7 +243,7 @@ class Pump:
         """
         if off := self._source.position - self._pushed:  # the source has failed to go where it should
             self._pushed += off
-            self._ticks.shift(off)
+            self._ticks.move(off)
         samples = self._render(frames)
         at = self._loop.time()
         await self._deliver(samples)
@@ -320,24 +285,21 @@ class Pump:
     # --- looks at the native clock --------------------------------------------------------------------------------
 
     async def _find(self) -> bool:
-        """Finds out where the queue is, from nothing but that it is not over full.
+        """Finds out where the queue is, from nothing but a guess at what is in it.
 
         Returns:
             Whether it could be: a source that was closed takes everything at once.
         """
         ticks = self._ticks
-        frames = self._size + 2 * ticks.frames - self._queued
-        for _ in range(_ATTEMPTS):
+        more = 2 * ticks.frames
+        frames = min(max(self._size + more - self._queued, more), self._size + more)
+        while more < 2 * self._size:  # more than it holds, all in all
             began = await self._push(frames)
-            done, gone = self._loop.time(), self._pushed - self._size
-            if done - began > _TICK / 5:
-                silent = (ticks.gone(ticks.number(done)) - gone) // ticks.frames if ticks.begun else 0
-                if silent > 0:
-                    self._gap(silent)
-                ticks.begin(done, gone)
-                self._suspected = 0
+            if self._loop.time() - began > TICK / 2:
+                ticks.begin(self._loop.time(), self._pushed - self._size)
+                self._doubts = 1
                 return True
-            frames = 2 * ticks.frames
+            frames, more = more, 2 * more
         ticks.begin(self._loop.time(), self._pushed - self._size)
         self._fall_back("the native queue does not keep its time")
         return False
@@ -350,42 +312,59 @@ class Pump:
         if frames <= 0:  # one look is still under way
             await asyncio.sleep(ticks.time(number + 1) + _LOOK - self._loop.time())
             return
-        began = await self._push(frames)
-        if ticks.number(began) == number and began - ticks.time(number) <= _TO:  # else too near a tick to tell anything
-            self._see(number + 1)
+        samples = self._render(frames)
+        await self._see(samples, number)
 
-    def _see(self, number: int) -> None:
-        """A capture is complete that was to be at a tick."""
-        ticks, done = self._ticks, self._loop.time()
-        late = done - ticks.time(number)
+    async def _see(self, samples: _Samples, number: int) -> None:
+        """Captures what makes the queue a tick too large, some time after a tick, and sees whether the next one is
+        where it should be."""
+        ticks, loop = self._ticks, self._loop
+        began, expected = loop.time(), ticks.time(number + 1)
+        # We may be late ourselves: what comes at a time of our own choice tells.
+        rung: list[float] = []
+        bell = loop.call_at(expected, lambda: rung.append(loop.time()))
+        await self._deliver(samples)
+        bell.cancel()
+        done = loop.time()
+        late = done - expected
+        own = (rung[0] if rung else done) - expected
+        self._late(max(late, own))
         if not ticks.known:
             return
-        if (
-            late < -_AGREED
-        ):  # there was less in the queue: a tick was later than it should be, and took the wrong frames
-            ticks.known = False
-            self._stats.disagreements += 1
-            return
-        self._late(late)
-        silent = round(late / _TICK)
-        if late <= _AGREED:
-            self._suspected = 0
+        if not ticks.time(number) <= began <= ticks.time(number) + _LOOK_TO or own > _AGREED / 2:
+            self._doubts += bool(self._doubts)  # it tells nothing
+        elif late < -_AGREED:
+            ticks.known, self._doubts = False, 1
+        elif late <= _AGREED:
             ticks.seen(done, self._pushed - self._size)
-        elif silent and silent == self._suspected:  # twice the same: it was not us who were late
-            self._suspected = 0
-            self._gap(silent)
+            self._doubts, self._looked = 0, done
+            self._confirm()
+        elif round(late / TICK):
+            ticks.begin(done, self._pushed - self._size)
+            self._doubts = 1
+
+    def _confirm(self) -> None:
+        """The clock is known to be right: what has become of the frames since it was last is known as well."""
+        silent = self._ticks.confirm()
+        if not silent:
+            return
+        if silent > 0:
+            self._count(silent)
         else:
-            self._suspected = silent
+            self._stats.disagreements += 1
+        before, self._gap_at = self._gap_at, self._loop.time()
+        if self._gap_at - before < _TRY_AGAIN[1]:  # once is a hiccup of the machine
+            self._fall_back("the process is too busy")
 
     async def _sure(self) -> bool:
         """Looks until it is known where the queue is; whether that can be done."""
-        for _ in range(_ATTEMPTS):
-            if self._ticks.known and not self._suspected:
+        for _ in range(_ATTEMPTS // 2):
+            if self._ticks.known and not self._doubts:
                 return True
             await (self._look() if self._ticks.known else self._find())
             if not self._deep:
                 return False
-        return self._ticks.known and not self._suspected
+        return self._ticks.known and not self._doubts
 
     # --- answers --------------------------------------------------------------------------------------------------
 
@@ -394,7 +373,7 @@ class Pump:
         if self._idle:
             self._oversleep()
         elif not self._deep:
-            self._answered(told, self._ticks.after(self._pushed))
+            self._answered(told, self._ends())
             return
         for _ in range(_ATTEMPTS):
             if not self._idle and not await self._sure():
@@ -408,16 +387,16 @@ class Pump:
                 break
             samples = self._render(self._wanted + self._ticks.frames)
             self._takes = max(self._loop.time() - began + 0.0005, 0.9 * self._takes)
+            heard = self._ticks.time(number + 1)  # a look may find another clock
             if await self._swap(samples, frame, number):
-                self._answered(told, number)
-                self._again = _TRY_AGAIN[0]
+                self._answered(told, heard)
                 return
         if self._idle:
             self._idle = False
             self._pushed = self._ticks.gone(self._ticks.number(self._loop.time()))
             self._ticks.known = False
         self._go(self._pushed)
-        self._answered(told, self._ticks.after(self._pushed))
+        self._answered(told, self._ends())
         self._fall_back("the process is too busy")
 
     def _next(self, ready: float) -> int:
@@ -447,6 +426,7 @@ class Pump:
         tick, loop = self._ticks.time(number), self._loop
         if (early := tick + _FROM - loop.time()) > 0:
             await asyncio.sleep(early)
+        self._hold_garbage()
         asked = loop.time()
         time.sleep(0)  # noqa: ASYNC251 - gives the interpreter's lock away, and waits until it is back
         now = loop.time()
@@ -459,20 +439,37 @@ class Pump:
             return False
         self._pushed = frame
         self._idle = False
-        await self._deliver(samples)
+        if now - tick > _LOOK_TO:
+            self._doubts = 1
         if self._deep:
-            self._see(number + 1)
+            await self._see(samples, number)
+        else:
+            await self._deliver(samples)
         return True
 
-    def _answered(self, told: float | None, number: int) -> None:
-        """A change is heard after a tick."""
+    def _hold_garbage(self) -> None:
+        """Nothing is collected until this thread waits next: a collection of all takes 50 ms (*measured*, with the
+        host's modules), whoever sets it off, and one that comes between the two would be heard."""
+        if gc.isenabled():
+            gc.disable()
+            self._loop.call_soon(gc.enable)
+
+    def _ends(self) -> float:
+        """When what the queue holds has gone, and what is rendered next goes."""
+        return self._ticks.time(self._ticks.after(self._pushed) + 1)
+
+    def _answered(self, told: float | None, heard: float) -> None:
+        """A change is heard from a time on."""
         if told is not None:
-            self._stats.answered(self._ticks.time(number + 1) - told)
+            self._stats.answered(heard - told)
 
     # --- the way back ---------------------------------------------------------------------------------------------
 
     def _fall_back(self, why: str) -> None:
-        self._again_at = self._loop.time() + self._again
+        now = self._loop.time()
+        if now - self._again_at > _TRY_AGAIN[1]:
+            self._again = _TRY_AGAIN[0]
+        self._again_at = now + self._again
         self._again = min(2 * self._again, _TRY_AGAIN[1])
         if not self._deep:
             return
@@ -483,13 +480,7 @@ class Pump:
 
     async def _try_again(self) -> None:
         """Whether the clock can be relied on again."""
-        self._deep = await self._find()
-        if not self._deep:
-            return
-        before, self._lag = self._lag, 0.0
-        await asyncio.sleep(self._ticks.time(self._ticks.number(self._loop.time()) + 1) + _LOOK - self._loop.time())
-        await self._look()
-        if self._suspected or not self._ticks.known or self._lag > _AGREED:
-            self._lag = max(before, self._lag)
+        self._deep = True
+        if not await self._find() or not await self._sure():
             self._deep = False
             self._fall_back("")

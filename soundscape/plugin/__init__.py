@@ -12,6 +12,7 @@ import os
 import random
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, Protocol, Self, TypeVar
 
 from livekit import rtc
@@ -27,7 +28,7 @@ from soundscape.plugin.handles import Moments
 from soundscape.plugin.host import output_of
 from soundscape.plugin.live import Live
 from soundscape.plugin.run import Run, from_the_start, slot
-from soundscape.recording import Recorder
+from soundscape.recording import Recorder, unloadable
 
 __all__ = ["Soundscape", "use"]
 
@@ -58,8 +59,8 @@ class Soundscape(Live):
         allow_outside: whether sources may leave the scene's folder.
         on_error: what a source that cannot be loaded is: `raise` an error, or `skip` it with a warning.
         record: a file to record the session to, for `soundscape.testing.replay` (`soundscape.recording`): states, names
-            of tools, and times; nothing that was said. One for each call: what is there is replaced. A session that is
-            started again goes on in `NAME-2.jsonl` beside it.
+            of tools, and times; nothing that was said. What is there is kept: the next call, or a session that is
+            started again, goes to the first of `NAME-2.jsonl`, `NAME-3.jsonl`... that is free. The log names the file.
 
     Raises:
         SceneError: with all that is wrong in the scene and its sounds.
@@ -81,14 +82,18 @@ class Soundscape(Live):
         self._sample_rate = sample_rate
         self._allow_outside = allow_outside
         self._skip_errors = on_error == "skip"
-        clips = self._load(scene)
+        clips = SceneClips(scene.checked(), sample_rate=sample_rate, allow_outside=allow_outside)
+        skipped = [] if record is None else unloadable(clips)
+        clips.load_all(skip_errors=self._skip_errors)
         self.scene = scene
         self.seed = next((s for s in (seed, scene.seed) if s is not None), random.SystemRandom().getrandbits(32))
         self.clips = clips
         self._first = scene, clips
-        self._recorder = (
-            None if record is None else Recorder(record, scene=scene.name, seed=self.seed, sample_rate=sample_rate)
-        )
+        self._recorder: Recorder | None = None
+        if record is not None:
+            self._recorder = Recorder(
+                record, scene=scene.name, seed=self.seed, sample_rate=sample_rate, skipped=skipped
+            )
         self._given_output = output
         self._given_started = False
         self._session: AgentSession[Any] | None = None
@@ -144,6 +149,11 @@ class Soundscape(Live):
     def publication(self) -> rtc.LocalTrackPublication | None:
         """The published track, in a room."""
         return getattr(self._run.output, "publication", None)
+
+    @property
+    def recording(self) -> Path | None:
+        """The file that the session, if it was started again its last run, is recorded to; None without `record`."""
+        return self._recorder.path if self._recorder else None
 
     def set_state(self, state: str | None) -> None:
         """Sets the application's own state, which comes before what the session says, or with None clears it.

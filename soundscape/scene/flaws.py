@@ -283,7 +283,7 @@ def _of_rules(scene: SceneModel) -> Iterator[Flaw]:
 
 
 def _no_state(scene: SceneModel, loc: Loc, name: str) -> Flaw:
-    hint = nearest(name, scene.known_states)
+    hint = nearest(name, (known for known in scene.known_states if STATE_NAME.fullmatch(known) and known != "close"))
     if name == "close":
         hint = 'the end of the session is the way to "none"'
     elif not hint:

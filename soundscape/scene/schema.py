@@ -7,7 +7,7 @@ shows a mistake in an alternative on the whole table.
 What the schema lets through the loader may still refuse: names that nothing has, keys that clash, rules alike. What it
 refuses the loader refuses as well.
 
-    python -m soundscape.scene.schema > soundscape/scene/soundscape.schema.json
+    python -m soundscape.scene.schema > scenes/soundscape.schema.json
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from soundscape.scene import HOST_STATES, MAIN, NONE, STATE_NAME, SceneModel
 from soundscape.scene.flaws import OF_KIND
-from soundscape.scene.tables import ALL, MAX_ITEMS
+from soundscape.scene.tables import ALL, MAX_DUCKS, MAX_ITEMS
 
 __all__ = ["json_schema"]
 
@@ -40,8 +40,8 @@ def json_schema() -> Schema:
     _complete_names(scene["properties"], tables)
     for key in ("states", "pools", "clips", "buses"):
         scene["properties"][key]["maxProperties"] = MAX_ITEMS
-    for key in ("ducks", "transitions"):
-        scene["properties"][key]["maxItems"] = MAX_ITEMS
+    scene["properties"]["ducks"]["maxItems"] = MAX_DUCKS
+    scene["properties"]["transitions"]["maxItems"] = MAX_ITEMS
     scene["properties"]["base"] = {**tables["Base"], "description": scene["properties"]["base"]["description"]}
     del scene["properties"]["name"]["default"]
     return {

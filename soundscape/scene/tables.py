@@ -12,6 +12,7 @@ from soundscape.gain import db_to_linear
 
 __all__ = [
     "ALL",
+    "MAX_DUCKS",
     "MAX_ITEMS",
     "AudioConfig",
     "Base",
@@ -32,6 +33,9 @@ ALL = "*"
 
 MAX_ITEMS = 1_000
 """What one table or one list may hold: far more than anybody writes, and little enough to be looked through at once."""
+
+MAX_DUCKS = 16
+"""There are two conditions; each duck costs work in every block of every call."""
 
 Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 Volume = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
