@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,36 @@ async def test_one_soundscape_follows_one_session(tones: Path) -> None:
     await background.aclose()
     with pytest.raises(UsageError, match="was closed"):
         background.attach(AgentSession())
+
+
+async def test_the_switch_interval_is_held_while_it_sounds_and_the_least_of_all_calls_counts(tones: Path) -> None:
+    before = sys.getswitchinterval()
+    calls = []
+    for interval in (0.001, 0.0002):
+        call = Soundscape.from_file(tones, output=MemoryOutput(), switch_interval=interval).attach(AgentSession())
+        calls.append(call)
+        await asyncio.sleep(0.05)
+        assert sys.getswitchinterval() == pytest.approx(interval)
+    await calls[1].aclose()
+    assert sys.getswitchinterval() == pytest.approx(0.001)
+    await calls[0].aclose()
+    assert sys.getswitchinterval() == before
+    with pytest.raises(UsageError, match="a switch interval is a number from"):
+        Soundscape.from_file(tones, switch_interval=0)
+
+
+async def test_what_the_room_has_seen_is_told(tones: Path) -> None:
+    session: AgentSession[None] = AgentSession()
+    background = Soundscape.from_file(tones, output=RoomOutput(None)).attach(session)
+    assert background.stats.captured == 0
+    await asyncio.sleep(0.2)
+    background.set_state("tool")
+    await asyncio.sleep(0.2)
+    await background.aclose()
+    assert background.stats.captured > 0
+    assert background.stats.changes >= 2
+    with pytest.raises(UsageError, match="10 ms at a time"):
+        Soundscape.from_file(tones, sample_rate=22_050)
 
 
 async def test_closing_twice_and_in_mid_fade(tones: Path) -> None:

@@ -22,10 +22,10 @@ from soundscape.engine import Engine, Fact
 from soundscape.exceptions import OutputError, UsageError
 from soundscape.library import SceneClips
 from soundscape.loader import Scene, find_scene
-from soundscape.outputs import Output
+from soundscape.outputs import Output, Stats
 from soundscape.plugin.checks import check_options, check_state
 from soundscape.plugin.handles import Moments
-from soundscape.plugin.host import output_of
+from soundscape.plugin.host import hold_switch_interval, output_of
 from soundscape.plugin.live import Live
 from soundscape.plugin.run import Run, from_the_start, slot
 from soundscape.recording import Recorder, unloadable
@@ -62,6 +62,10 @@ class Soundscape(Live):
             of tools, and times; nothing that was said. What is there is kept: the next call, or a session that is
             started again, goes to the first of `NAME-2.jsonl`, `NAME-3.jsonl`... that is free. The log names the file.
 
+        switch_interval: seconds after which Python hands its lock to another thread that waits for it
+            (`sys.setswitchinterval`), for the whole process and as long as the sound plays. Python's own 5 ms keep the
+            sound's thread from answering while others compute without a pause; with 0.0002 it answers.
+
     Raises:
         SceneError: with all that is wrong in the scene and its sounds.
         OutputError: `record` cannot be written.
@@ -77,8 +81,10 @@ class Soundscape(Live):
         allow_outside: bool = False,
         on_error: Literal["raise", "skip"] = "raise",
         record: str | os.PathLike[str] | None = None,
+        switch_interval: float | None = None,
     ) -> None:
-        check_options(seed, output, sample_rate, on_error)
+        check_options(seed, output, sample_rate, on_error, switch_interval)
+        self._switch_interval = switch_interval
         self._sample_rate = sample_rate
         self._allow_outside = allow_outside
         self._skip_errors = on_error == "skip"
@@ -154,6 +160,12 @@ class Soundscape(Live):
     def recording(self) -> Path | None:
         """The file that the session, if it was started again its last run, is recorded to; None without `record`."""
         return self._recorder.path if self._recorder else None
+
+    @property
+    def stats(self) -> Stats:
+        """What the output has seen so far: changes and how late they were answered, gaps, fall-backs. Only a room's
+        output counts all of it."""
+        return getattr(self._run.output, "stats", None) or Stats()
 
     def set_state(self, state: str | None) -> None:
         """Sets the application's own state, which comes before what the session says, or with None clears it.
@@ -280,10 +292,13 @@ class Soundscape(Live):
             for fact in sorted(self._facts.values(), key=lambda fact: fact.kind == "agent"):
                 run.engine.post(from_the_start(fact))
             run.posting = True
+            if self._switch_interval is not None:
+                run.let_go_of_lock = hold_switch_interval(self._switch_interval)
             await output.start(run.engine)
         except Exception as error:
             known = isinstance(error, OutputError | UsageError)
             self._say_once(f"no background in this session{f': {error}' if known else ''}", trace=not known)
+            run.let_go_of_lock()
             moments, run.moments = run.moments, None
             run.posting, run.starting = False, None
             run.engine = self._new_run().engine
@@ -316,6 +331,8 @@ class Soundscape(Live):
                 run.starting.cancel()
             if run.output is not None:
                 await self._let_go(run, CLOSE_SECONDS if in_time else 0.0)
+            else:
+                run.let_go_of_lock()
             if run.moments is not None:
                 await run.moments.let_go()
 
@@ -335,6 +352,7 @@ class Soundscape(Live):
                 self._say_once("the background's output does not close; it is left to itself")
             elif not closing.cancelled() and closing.exception() is not None:
                 self._say_once(f"the background's output did not close in order: {closing.exception()!r}")
+            run.let_go_of_lock()
             if run.recording is not None:
                 await run.recording.aclose()
 

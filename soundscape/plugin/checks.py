@@ -17,7 +17,7 @@ _MOST_DB = 40.0
 _LONGEST_SECONDS = 86_400.0
 
 
-def check_options(seed: object, output: object, sample_rate: object, on_error: object) -> None:
+def check_options(seed: object, output: object, sample_rate: object, on_error: object, switch_interval: Any) -> None:
     """The options of a `Soundscape`."""
     if on_error not in ("raise", "skip"):
         raise UsageError(f"on_error must be 'raise' or 'skip', not {on_error!r}")
@@ -27,6 +27,10 @@ def check_options(seed: object, output: object, sample_rate: object, on_error: o
         raise UsageError(f"{output!r} is no output: an output has heard, start, changed and aclose")
     if type(sample_rate) is not int or not 8_000 <= sample_rate <= 192_000:
         raise UsageError(f"a sample rate is a whole number from 8,000 to 192,000, not {sample_rate!r}")
+    if output is None and sample_rate % 100:
+        raise UsageError(f"a room takes 10 ms at a time: {sample_rate} frames a second cannot be divided so")
+    if switch_interval is not None:
+        within("a switch interval", switch_interval, 0.00001, 0.1)
 
 
 def check_state(state: Any) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -12,7 +14,7 @@ from livekit.agents import AgentSession, Plugin
 from soundscape.exceptions import UsageError
 from soundscape.outputs import Output
 
-__all__ = ["output_of"]
+__all__ = ["hold_switch_interval", "output_of"]
 
 
 def output_of(session: AgentSession[Any]) -> Output:
@@ -37,6 +39,30 @@ def output_of(session: AgentSession[Any]) -> Output:
         raise UsageError(
             "the session runs without a room: start it with room=..., or give the Soundscape an output"
         ) from None
+
+
+_held: dict[object, float] = {}
+_own_interval = sys.getswitchinterval()
+
+
+def hold_switch_interval(seconds: float) -> Callable[[], None]:
+    """Makes the interpreter hand its lock over this soon, or sooner if another call of the process asks for that.
+
+    Returns:
+        What lets go of it: after the last one the interval is what it was before the first.
+    """
+    global _own_interval
+    if not _held:
+        _own_interval = sys.getswitchinterval()
+    token = object()
+    _held[token] = seconds
+    sys.setswitchinterval(min(_held.values()))
+
+    def let_go() -> None:
+        if _held.pop(token, None) is not None:
+            sys.setswitchinterval(min(_held.values(), default=_own_interval))
+
+    return let_go
 
 
 class _LiveKitPlugin(Plugin):

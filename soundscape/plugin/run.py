@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from soundscape.engine import Engine, Fact
 from soundscape.outputs import Output
@@ -24,6 +25,7 @@ class Run:
         self.starting: asyncio.Task[None] | None = None
         self.closing: asyncio.Task[None] | None = None
         self.ended = False
+        self.let_go_of_lock: Callable[[], None] = lambda: None
 
     @property
     def heard(self) -> int:
