@@ -460,6 +460,35 @@ def test_what_fell_silent_is_resumed_only_where_it_is_the_same_sound() -> None:
         assert frames(made, 1) == [1 + expected]
 
 
+def test_what_fades_while_the_scene_changes_is_resumed_as_the_sound_it_was() -> None:
+    """Equal keys: also where the same text names another file."""
+    text = "defaults = { crossfade = 2, declick = 0 }\n"
+    text += "[states.thinking]\nkey = 'music'\nsource = 'm'\nstart = 'resume'\nfade_in = 1\n"
+    made = begun(text, m=Clip.from_samples(np.arange(100, dtype=np.float32), 1))
+    made.post(Fact("agent", "thinking"))
+    made.render(5)
+    made.post(Fact("agent", "listening"))
+    made.render(1)
+    made.post(scene(text, m=steady(1_000.0, 100, 1)))
+    made.render(9)
+    made.post(Fact("agent", "thinking"))
+    fell_silent = 5 + 3  # it began a fade of two frames, which the other scene turned one frame later
+    assert frames(made, 2) == [0, fell_silent + 1]
+
+
+POOL = """
+defaults = {{ crossfade = 0, declick = 0 }}
+pools.sounds = {{ mode = "sequence", entries = [{{ source = "{0}" }}, {{ source = "{1}" }}] }}
+base = {{ key = "hum", pool = "sounds", fade_in = 0 }}
+"""
+
+
+def test_another_pool_of_a_key_begins_anew_and_the_one_that_leaves_draws_for_itself() -> None:
+    made = begun(POOL.format("a", "b"), a=steady(0.0, 3, 1), b=steady(0.0, 3, 1))
+    made.post(scene(POOL.format("c", "d"), crossfade=20, c=steady(1.0, 4, 1), d=steady(2.0, 4, 1)))
+    assert frames(made, 12) == [1, 1, 1, 1, 2, 2, 2, 2, 1, 1, 1, 1]
+
+
 DUCK = "[[ducks]]\nwhile = 'agent_speaking'\nby_db = -20\nfade_out = 2\nfade_in = 4\n"
 
 
@@ -496,6 +525,11 @@ def test_a_duck_that_comes_back_while_it_comes_up_is_turned() -> None:
     made.post(scene(HUM + DUCK))
     halfway = math.sqrt((1 + 0.01) / 2)
     assert frames(made, 3) == about(halfway, math.sqrt((halfway**2 + 0.01) / 2), 0.1)
+    for text, expected in ((HUM + DUCK, 0.1), (HUM, 1)):
+        made.post(scene(text))
+        made.render(4)
+        assert frames(made, 1) == about(expected)
+        assert made.bus_gain("main") == pytest.approx(expected)
 
 
 def test_levels_that_were_set_stay() -> None:
