@@ -64,6 +64,13 @@ _LOOK_EVERY = 2.0
 wait, each costs a hundred times as much."""
 
 _AGREED = 0.0025  # how far a look's tick may be from where it was believed to be
+_QUICK = 0.002  # seconds to render an answer, until it is known better
+
+_HOPELESS = TICK  # who was so late just now is not to clear anything
+
+_AGREEMENTS = 2
+"""Looks that must agree on a clock that was found anew: one may agree by chance where all comes late."""
+
 _ATTEMPTS = 8
 _SHALLOW = (0.2, _LOW)  # what is kept in the queue while nothing is taken back
 _TRY_AGAIN = (1.0, 60.0)
@@ -107,10 +114,11 @@ class Pump:
         self._waking: asyncio.Future[None] | None = None
         self._deep = True
         self._idle = False
+        self._agreed = 0  # how many looks in a row have found it right
         self._looked = 0.0  # when the clock was last known to be right
         self._doubts = 0  # how often the clock was looked at, since it was last known to be right
         self._lag = 0.0  # the latest delays, the largest of them
-        self._takes = 0.002  # how long an answer takes to render
+        self._takes = _QUICK  # how long an answer takes to render
         self._gap_at = -math.inf
         self._again_at, self._again = 0.0, _TRY_AGAIN[0]
         self._loop = asyncio.get_running_loop()
@@ -202,7 +210,7 @@ class Pump:
         return max(self._pushed - ticks.gone(ticks.number(self._loop.time())), 0) if ticks.begun else 0
 
     def _late(self, seconds: float) -> None:
-        self._lag = max(seconds, 0.98 * self._lag)
+        self._lag = max(seconds, 0.9 * self._lag)
 
     def _account(self) -> None:
         """Counts the ticks that found nothing because the pump was late."""
@@ -297,7 +305,7 @@ class Pump:
             began = await self._push(frames)
             if self._loop.time() - began > TICK / 2:
                 ticks.begin(self._loop.time(), self._pushed - self._size)
-                self._doubts = 1
+                self._doubts, self._agreed = 1, 0
                 return True
             frames, more = more, 2 * more
         ticks.begin(self._loop.time(), self._pushed - self._size)
@@ -334,14 +342,16 @@ class Pump:
         if not ticks.time(number) <= began <= ticks.time(number) + _LOOK_TO or own > _AGREED / 2:
             self._doubts += bool(self._doubts)  # it tells nothing
         elif late < -_AGREED:
-            ticks.known, self._doubts = False, 1
+            ticks.known, self._doubts, self._agreed = False, 1, 0
         elif late <= _AGREED:
             ticks.seen(done, self._pushed - self._size)
-            self._doubts, self._looked = 0, done
-            self._confirm()
+            self._agreed += 1
+            if not self._doubts or self._agreed >= _AGREEMENTS:
+                self._doubts, self._looked = 0, done
+                self._confirm()
         elif round(late / TICK):
             ticks.begin(done, self._pushed - self._size)
-            self._doubts = 1
+            self._doubts, self._agreed = 1, 0
 
     def _confirm(self) -> None:
         """The clock is known to be right: what has become of the frames since it was last is known as well."""
@@ -372,8 +382,10 @@ class Pump:
         """Plays what the source makes of a change, or of the end of a silence, as soon as can be."""
         if self._idle:
             self._oversleep()
-        elif not self._deep:
+        elif not self._deep or self._lag > _HOPELESS:
             self._answered(told, self._ends())
+            if self._deep:
+                self._fall_back("the process is too busy")
             return
         for _ in range(_ATTEMPTS):
             if not self._idle and not await self._sure():
@@ -386,7 +398,7 @@ class Pump:
             if not self._go(frame):
                 break
             samples = self._render(self._wanted + self._ticks.frames)
-            self._takes = max(self._loop.time() - began + 0.0005, 0.9 * self._takes)
+            self._takes = min(max(self._loop.time() - began + 0.0005, 0.9 * self._takes), _LEAD)
             heard = self._ticks.time(number + 1)  # a look may find another clock
             if await self._swap(samples, frame, number):
                 self._answered(told, heard)
@@ -440,7 +452,7 @@ class Pump:
         self._pushed = frame
         self._idle = False
         if now - tick > _LOOK_TO:
-            self._doubts = 1
+            self._doubts, self._agreed = 1, 1
         if self._deep:
             await self._see(samples, number)
         else:
@@ -466,7 +478,7 @@ class Pump:
     # --- the way back ---------------------------------------------------------------------------------------------
 
     def _fall_back(self, why: str) -> None:
-        now = self._loop.time()
+        now, self._takes = self._loop.time(), _QUICK
         if now - self._again_at > _TRY_AGAIN[1]:
             self._again = _TRY_AGAIN[0]
         self._again_at = now + self._again
