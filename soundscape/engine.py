@@ -14,9 +14,11 @@ posted for no frame in particular are then taken as early as what was heard allo
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping
 from heapq import heapify, heappop, heappush
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,7 +52,7 @@ class _Taken(NamedTuple):
 
 class _Copy(NamedTuple):
     frame: int
-    facts: int  # how many were taken before it
+    facts: int  # how many were taken before it, ever
     driver: Any
     mixer: Any
 
@@ -65,17 +67,28 @@ class Engine:
         clips: a clip, at the sample rate, for each of the scene's sources.
         seed: of every draw; the scene's own, else 0, unless given.
         sample_rate: frames per second.
+        history: seconds for which facts and log are kept at least, 1 or more; all of them unless given. What is older
+            goes now and then, and with it the way back there: a call that lasts for days needs no more than an hour's.
     """
 
     num_channels = 1
 
     def __init__(
-        self, scene: SceneModel, clips: Mapping[str, Clip], *, seed: int | None = None, sample_rate: int = 48_000
+        self,
+        scene: SceneModel,
+        clips: Mapping[str, Clip],
+        *,
+        seed: int | None = None,
+        sample_rate: int = 48_000,
+        history: float = math.inf,
     ) -> None:
         self.sample_rate = sample_rate
         self.seed = (scene.seed or 0) if seed is None else seed
         self.facts: list[tuple[int, Fact]] = []
         """The facts taken so far, each with its frame: what a replay of this run needs."""
+        self._history = history
+        self._forgotten = 0  # how many facts were taken before these
+        self._kept_from = 0  # the frame since which they are
         self._driver = Driver(scene, clips, seed=self.seed, sample_rate=sample_rate)
         self._mixer = Mixer()
         self._ceiling = Ceiling(sample_rate)
@@ -258,6 +271,8 @@ class Engine:
     def _check(self, frame: int) -> None:
         if not 0 <= frame <= self._position:
             raise UsageError(f"frame {frame} was not rendered yet; the next one is {self._position}")
+        if frame < self._beginning.frame:
+            raise UsageError(f"frame {frame} is forgotten; what is known begins with {self._beginning.frame}")
 
     def _go_on(self, frame: int) -> None:
         """From where the present is to a frame, the next to be rendered."""
@@ -314,13 +329,25 @@ class Engine:
     # --- the way back ---------------------------------------------------------------------------------------------
 
     def _copy(self) -> _Copy:
-        return _Copy(self._mixed, len(self.facts), self._driver.snapshot(), self._mixer.snapshot())
+        facts = self._forgotten + len(self.facts)
+        return _Copy(self._mixed, facts, self._driver.snapshot(), self._mixer.snapshot())
 
     def _keep(self) -> None:
         horizon = self._mixed - HISTORY_SECONDS * self.sample_rate
         while len(self._copies) > 1 and self._copies[1].frame <= horizon:
             self._copies.popleft()
         self._copies.append(self._copy())
+        history = self._history * self.sample_rate
+        if self._mixed - self._kept_from > 2 * history:
+            self._forget(min(self._mixed - int(history), self._copies[0].frame))
+
+    def _forget(self, frame: int) -> None:
+        """Lets go of facts and log entries before a frame that none of the copies is behind."""
+        self._kept_from, self._beginning = frame, self._copies[0]
+        count = min(bisect_left(self.facts, frame, key=itemgetter(0)), self._beginning.facts - self._forgotten)
+        self._forgotten += count
+        del self.facts[:count], self._taken[:count]
+        self._driver.forget(frame)
 
     def _audible(self, frame: int) -> int:
         """The first frame at which a fact leaves alone all that is given out before a frame."""
@@ -337,9 +364,10 @@ class Engine:
             self._copies.pop()
         copy = self._copies[-1] if self._copies[-1].frame <= frame else self._beginning
         self._copies = deque([copy]) if copy is self._beginning else self._copies
-        for (at, fact), taken in zip(self.facts[copy.facts :], self._taken[copy.facts :], strict=True):
+        count = copy.facts - self._forgotten
+        for (at, fact), taken in zip(self.facts[count:], self._taken[count:], strict=True):
             heappush(self._pending, (at, taken, fact))
-        del self.facts[copy.facts :], self._taken[copy.facts :]
+        del self.facts[count:], self._taken[count:]
         self._driver.restore(copy.driver)
         self._mixer.restore(copy.mixer)
         self._mixed, self._deaf = copy.frame, False

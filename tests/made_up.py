@@ -136,10 +136,11 @@ class Case:
         *,
         text: str | None = None,
         facts: Sequence[tuple[int, Fact]] | None = None,
+        history: float = math.inf,
     ) -> Engine:
         """An engine that knows all the facts."""
         scene = self.scene if text is None else Scene.from_toml(text)
-        engine = Engine(scene, clips, seed=self.seed, sample_rate=self.rate)
+        engine = Engine(scene, clips, seed=self.seed, sample_rate=self.rate, history=history)
         for frame, fact in self.facts if facts is None else facts:
             engine.post(fact, frame)
         return engine

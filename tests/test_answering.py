@@ -13,7 +13,7 @@ from hypothesis import given
 from made_up import NUMBERS, REAL, Case, Samples, bursts, choose, examples, made, noise, steady
 
 from soundscape.ceiling import Ceiling
-from soundscape.engine import Engine, Fact
+from soundscape.engine import Engine, Fact, Moment
 from soundscape.exceptions import UsageError
 from soundscape.loader import Scene
 
@@ -103,6 +103,50 @@ def test_under_the_ceiling_too(number: int) -> None:
     case = made(number, rates=REAL, loud=True)
     clips = bursts(case)
     listens(case, case.engine(clips, facts=[]), case.engine(clips, facts=[]), Random(number))
+
+
+@examples()
+@given(number=NUMBERS)
+def test_an_engine_that_forgets_sounds_the_same_and_keeps_the_last_of_its_log(number: int) -> None:
+    case = made(number)
+    clips = noise(case)
+    keeps, forgets = case.engine(clips), case.engine(clips, history=1.0)
+    rng, position = Random(number), 0
+    while position < 4 * case.frames:
+        blocks = [engine.render(frames) for frames in [rng.randint(1, case.rate)] for engine in (keeps, forgets)]
+        assert blocks[0].tobytes() == blocks[1].tobytes()
+        position = keeps.position - rng.randint(0, min(case.rate // 2, len(blocks[0])))
+        for engine in (keeps, forgets):
+            engine.rewind(position)
+    assert forgets.log == keeps.log[len(keeps.log) - len(forgets.log) :]
+    assert forgets.facts == keeps.facts[len(keeps.facts) - len(forgets.facts) :]
+
+
+def test_of_a_long_call_the_last_of_its_history_is_kept() -> None:
+    scene = Scene.from_toml("[states.idle]\nkind = 'scatter'\nsource = 'a'\ninterval = [1, 1]\n")
+    engine = Engine(scene, {"a": steady(0.5, 10, 100)}, sample_rate=100, history=10)
+    engine.post(Fact("agent", "idle"))
+    for _ in range(100):
+        engine.render(100)
+        engine.post(Fact("user", "listening"))
+        first = max(0, engine.position - 1_000)
+        for kept in ([frame for frame, _ in engine.facts], [entry.frame for entry in engine.log]):
+            assert not kept or kept[0] >= first - 1_200
+            assert sum(frame >= first for frame in kept) >= min(10, engine.position // 100) - 1
+    with pytest.raises(UsageError, match="is forgotten"):
+        engine.rewind(1_000)
+
+
+def test_of_sounds_of_the_moment_that_are_long_over_the_last_thousand_ends_are_known() -> None:
+    engine = Engine(Scene.from_toml("[states.idle]\n"), {}, sample_rate=100, history=1)
+    for number in range(1_200):
+        engine.post(Fact("play", Moment(number, "a", steady(0.5, 10, 100))), number)
+    engine.render(10_000)
+    engine.post(Fact("play", Moment(1_200, "a", steady(0.5, 10, 100))))
+    engine.render(100)
+    known = [number for number in range(1_201) if engine.moment_ends(number) is not None]
+    assert known == [*range(known[0], 1_201)]
+    assert 100 < known[0] <= 200
 
 
 def plain(text: str = "[states.idle]\nsource = 'a'\nfade_in = 0\n", rate: int = 1_000) -> Engine:

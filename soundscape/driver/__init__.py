@@ -21,7 +21,9 @@ from __future__ import annotations
 
 import logging
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from soundscape.clip import Clip
@@ -72,6 +74,7 @@ class Driver:
         self.log: list[Entry] = []
         self.due: float = math.inf
         """The frame of the next timer; infinite where there is none."""
+        self._forgotten = 0  # how many entries there were before these
         self._scenery = Scenery(scene, clips)
         self._table = StateTable(scene.known_states)
         self._notes = Notes(sample_rate)
@@ -91,19 +94,32 @@ class Driver:
     def snapshot(self) -> tuple[Any, ...]:
         """Everything there is to know about the present, for `restore`."""
         values = self._facts, self._last_rule, self._first_fact, self._pending, self._notes.count
-        return self.state, len(self.log), self._scenery, values, [changing.copy() for changing in self._dictionaries]
+        return (
+            self.state,
+            self._forgotten + len(self.log),
+            self._scenery,
+            values,
+            [changing.copy() for changing in self._dictionaries],
+        )
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
         """Goes back to a snapshot, which stays as it is."""
-        state, length, scenery, values, dictionaries = snapshot
+        state, entries, scenery, values, dictionaries = snapshot
         self._table.go(state)
         self._use(scenery)
-        del self.log[length:]
+        del self.log[entries - self._forgotten :]
         self._facts, self._last_rule, self._first_fact, self._pending, self._notes.count = values
         for changing, kept in zip(self._dictionaries, dictionaries, strict=True):
             changing.clear()
             changing.update(kept)
         self.due = self._notes.due
+
+    def forget(self, frame: int) -> None:
+        """Lets go of what the log has before a frame, to which nobody will go back."""
+        count = bisect_left(self.log, frame, key=attrgetter("frame"))
+        self._forgotten += count
+        del self.log[:count]
+        self._moments.forget(frame)
 
     @property
     def _dictionaries(self) -> tuple[dict[Any, Any], ...]:

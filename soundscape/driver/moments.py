@@ -13,6 +13,9 @@ from soundscape.scene import MAIN, Rule
 
 __all__ = ["Moments"]
 
+_ENDS = 1_000
+"""Ends that are remembered however old they are."""
+
 
 class _Sounding(NamedTuple):
     """A moment that sounds."""
@@ -99,6 +102,12 @@ class Moments:
         self._notes.drop_timer(number, "over")
         self._notes.cues.append(Stop(self._notes.frame, sound.playback))
         self.ends[number] = self._notes.frame
+
+    def forget(self, frame: int) -> None:
+        """Lets go of the ends before a frame, but for the last thousand: who waits for one may be held up."""
+        old = sorted((end, number) for number, end in self.ends.items() if end < frame)
+        for _, number in old[:-_ENDS]:
+            del self.ends[number]
 
     def _leave(self, sound: _Sounding, duration: int) -> None:
         frame, number = self._notes.frame, sound.moment.number

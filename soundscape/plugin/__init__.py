@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import random
 from collections.abc import Callable
@@ -39,6 +40,9 @@ CLOSE_SECONDS = 10.0
 
 DECLICK_SECONDS = 0.2
 """How long it goes on after that, at most, to end without a click: time for an output to take another block or two."""
+
+HISTORY_SECONDS = 3600.0
+"""For how long a call's log is kept: a megabyte of a busy call. A recording needs all of it."""
 
 GRACE_SECONDS = 5.0
 """How long an output may take beyond all that before it is left to itself."""
@@ -134,7 +138,8 @@ class Soundscape(Live):
 
     def _new_run(self) -> Run:
         """Each begins with the first scene, as recordings do, and is told of the present one."""
-        return Run(Engine(*self._first, seed=self.seed, sample_rate=self._sample_rate))
+        history = math.inf if self._recorder else HISTORY_SECONDS
+        return Run(Engine(*self._first, seed=self.seed, sample_rate=self._sample_rate, history=history))
 
     def _load(self, scene: Scene) -> SceneClips:
         clips = SceneClips(scene.checked(), sample_rate=self._sample_rate, allow_outside=self._allow_outside)
@@ -143,7 +148,8 @@ class Soundscape(Live):
 
     @property
     def engine(self) -> Engine:
-        """What plays the scene: its log, and the facts that a replay needs."""
+        """What plays the scene: its log, and the facts that a replay needs; of a call that is not recorded of the last
+        hour."""
         return self._run.engine
 
     @property
