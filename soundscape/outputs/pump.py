@@ -29,6 +29,7 @@ import gc
 import logging
 import math
 import time
+from collections import deque
 from typing import Protocol
 
 import numpy as np
@@ -52,8 +53,9 @@ _LEAD = 0.1  # seconds before the end of such silence
 _FROM, _TO = 0.002, 0.008
 """When to clear and capture, from the tick on: it comes late now and then, and both take 0.6 ms (*measured*)."""
 
-_HELD, _TO_IF_HELD = 0.0005, 0.004
-"""Whether the interpreter's lock is in other hands; it comes back within 5 ms (`sys.getswitchinterval()`)."""
+_PROBE, _HELD = 0.0001, 0.0007
+"""A sleep so short, and how late it ends at least where others have the interpreter's lock, which they keep for 5 ms
+(`sys.getswitchinterval()`), or the processor."""
 
 _LOOK, _LOOK_TO = 0.002, 0.005
 """A look begins so long after a tick: late enough for a tick that is late, early enough to tell the next one from an
@@ -66,14 +68,22 @@ wait, each costs a hundred times as much."""
 _AGREED = 0.0025  # how far a look's tick may be from where it was believed to be
 _QUICK = 0.002  # seconds to render an answer, until it is known better
 
-_HOPELESS = TICK  # who was so late just now is not to clear anything
+_TARDY = 0.002
+_WAKINGS, _FEW = 32, 2
+"""Who wakes up so late, more than a few times of so many, is not to clear anything: between that and the capture it may
+not be its turn either."""
 
 _AGREEMENTS = 2
 """Looks that must agree on a clock that was found anew: one may agree by chance where all comes late."""
 
 _ATTEMPTS = 8
-_SHALLOW = (0.2, _LOW)  # what is kept in the queue while nothing is taken back
-_TRY_AGAIN = (1.0, 60.0)
+_SHALLOW = (0.35, _LOW)
+"""Seconds kept in the queue while nothing is taken back: who is late now will be later, and LiveKit's own player has
+no more."""
+
+_TRY_AGAIN = (1.0, 20.0)
+_SPARE = 0.2  # seconds that are left in the queue when an answer is given up
+_OFTEN = 60.0  # seconds from one gap to the next that are no mere hiccups of the machine
 _RETRY = (0.05, 1.0)  # the first wait after a failed capture, doubled up to the second
 
 _Samples = npt.NDArray[np.int16]
@@ -118,6 +128,7 @@ class Pump:
         self._looked = 0.0  # when the clock was last known to be right
         self._doubts = 0  # how often the clock was looked at, since it was last known to be right
         self._lag = 0.0  # the latest delays, the largest of them
+        self._wakings: deque[bool] = deque(maxlen=_WAKINGS)  # the last ones, whether they were late
         self._takes = _QUICK  # how long an answer takes to render
         self._gap_at = -math.inf
         self._again_at, self._again = 0.0, _TRY_AGAIN[0]
@@ -173,7 +184,7 @@ class Pump:
             if timer is not None:
                 timer.cancel()
         if due is not None and self._told is None:
-            self._late(self._loop.time() - due)
+            self._woken(self._loop.time() - due)
 
     @staticmethod
     def _wake(waking: asyncio.Future[None]) -> None:
@@ -212,6 +223,15 @@ class Pump:
     def _late(self, seconds: float) -> None:
         self._lag = max(seconds, 0.9 * self._lag)
 
+    def _woken(self, late: float) -> None:
+        self._wakings.append(late > _TARDY)
+        self._late(late)
+
+    @property
+    def _busy(self) -> bool:
+        """Whether others have what this thread needs, again and again."""
+        return sum(self._wakings) > _FEW
+
     def _account(self) -> None:
         """Counts the ticks that found nothing because the pump was late."""
         if not self._idle and self._ticks.known:
@@ -236,7 +256,7 @@ class Pump:
             await self._find()
         elif self._deep and (self._doubts or self._loop.time() - self._looked >= _LOOK_EVERY):
             await self._look()
-        elif not self._deep and self._loop.time() >= self._again_at:
+        elif not self._deep and not self._busy and self._loop.time() >= self._again_at:
             await self._try_again()
         elif (frames := self._wanted - self._queued) > 0:
             began = self._loop.time()
@@ -321,11 +341,11 @@ class Pump:
             await asyncio.sleep(ticks.time(number + 1) + _LOOK - self._loop.time())
             return
         samples = self._render(frames)
-        await self._see(samples, number)
+        await self._see(samples, number, held=self._held())
 
-    async def _see(self, samples: _Samples, number: int) -> None:
+    async def _see(self, samples: _Samples, number: int, *, held: bool = False) -> None:
         """Captures what makes the queue a tick too large, some time after a tick, and sees whether the next one is
-        where it should be."""
+        where it should be; unless the interpreter's lock is held."""
         ticks, loop = self._ticks, self._loop
         began, expected = loop.time(), ticks.time(number + 1)
         # We may be late ourselves: what comes at a time of our own choice tells.
@@ -336,10 +356,12 @@ class Pump:
         done = loop.time()
         late = done - expected
         own = (rung[0] if rung else done) - expected
-        self._late(max(late, own))
+        self._late(late)
+        self._woken(own)
+        held = held or self._held()
         if not ticks.known:
             return
-        if not ticks.time(number) <= began <= ticks.time(number) + _LOOK_TO or own > _AGREED / 2:
+        if held or not ticks.time(number) <= began <= ticks.time(number) + _LOOK_TO or own > _AGREED / 2:
             self._doubts += bool(self._doubts)  # it tells nothing
         elif late < -_AGREED:
             ticks.known, self._doubts, self._agreed = False, 1, 0
@@ -363,12 +385,12 @@ class Pump:
         else:
             self._stats.disagreements += 1
         before, self._gap_at = self._gap_at, self._loop.time()
-        if self._gap_at - before < _TRY_AGAIN[1]:  # once is a hiccup of the machine
+        if self._gap_at - before < _OFTEN:
             self._fall_back("the process is too busy")
 
-    async def _sure(self) -> bool:
+    async def _sure(self, attempts: int = _ATTEMPTS // 2) -> bool:
         """Looks until it is known where the queue is; whether that can be done."""
-        for _ in range(_ATTEMPTS // 2):
+        for _ in range(attempts):
             if self._ticks.known and not self._doubts:
                 return True
             await (self._look() if self._ticks.known else self._find())
@@ -382,7 +404,7 @@ class Pump:
         """Plays what the source makes of a change, or of the end of a silence, as soon as can be."""
         if self._idle:
             self._oversleep()
-        elif not self._deep or self._lag > _HOPELESS:
+        elif not self._deep or self._busy:
             self._answered(told, self._ends())
             if self._deep:
                 self._fall_back("the process is too busy")
@@ -392,8 +414,8 @@ class Pump:
                 break
             number = self._next(self._loop.time() + self._takes)
             frame = self._ticks.gone(number)
-            if not self._idle and frame >= self._pushed:
-                break
+            if not self._idle and self._pushed - frame < _SPARE * self._rate:
+                break  # what is left is for the time until this can be told
             began = self._loop.time()
             if not self._go(frame):
                 break
@@ -438,11 +460,10 @@ class Pump:
         tick, loop = self._ticks.time(number), self._loop
         if (early := tick + _FROM - loop.time()) > 0:
             await asyncio.sleep(early)
+            self._woken(loop.time() - tick - _FROM)
         self._hold_garbage()
-        asked = loop.time()
-        time.sleep(0)  # noqa: ASYNC251 - gives the interpreter's lock away, and waits until it is back
-        now = loop.time()
-        if now - tick > (_TO if now - asked < _HELD else _TO_IF_HELD):
+        held, now = self._held(), loop.time()
+        if held or now - tick > _TO:
             return False
         try:
             self._queue.clear()
@@ -458,6 +479,14 @@ class Pump:
         else:
             await self._deliver(samples)
         return True
+
+    def _held(self) -> bool:
+        """Whether others keep this thread from going on: nothing that is done now is done when it seems to be."""
+        asked = self._loop.time()
+        time.sleep(_PROBE)
+        late = self._loop.time() - asked - _PROBE
+        self._woken(late)
+        return late > _HELD
 
     def _hold_garbage(self) -> None:
         """Nothing is collected until this thread waits next: a collection of all takes 50 ms (*measured*, with the
@@ -493,6 +522,6 @@ class Pump:
     async def _try_again(self) -> None:
         """Whether the clock can be relied on again."""
         self._deep = True
-        if not await self._find() or not await self._sure():
+        if not await self._find() or not await self._sure(2 * _ATTEMPTS):
             self._deep = False
             self._fall_back("")
