@@ -3,6 +3,8 @@
 source --sources--> path --shared--> Clip
                              |
                              cache, on disk; else decode: bytes --PyAV--> mono float32 at the engine's rate
+
+blocks that an application makes as it goes --stream--> the same, piece by piece
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from av.container import InputContainer
 from numpy.typing import NDArray
 
 from soundscape.exceptions import DecodeError
+from soundscape.library.resample import Resampler
 
 __all__ = ["decode"]
 
@@ -275,44 +276,12 @@ def _mono(frames: list[av.AudioFrame]) -> NDArray[np.float32]:
 
 
 def _resampled(batches: Iterator[tuple[NDArray[np.float32], int]], rate: int) -> Iterator[NDArray[np.float32]]:
-    """The batches at another rate, nothing lost at either end.
-
-    FFmpeg's resampler gives nothing at all for a few dozen frames and keeps the last ones of any length (*measured*:
-    20 frames at 8 kHz give none, 100 at 192 kHz 21 of 25). So the sound goes in with its mirror image before and after
-    it, longer than the filter and a whole number of frames at both rates, and these are cut off again.
-    """
-    first = next(batches, None)
-    if first is None:
-        return
-    batch, source = first
-    if source == rate:
+    """The batches, all of one rate, at another."""
+    resampler = None
+    for batch, source in batches:
+        if source != rate:
+            resampler = resampler or Resampler(source, rate)
+            batch = resampler.resample(batch)
         yield batch
-        for batch, _ in batches:
-            yield batch
-        return
-    up, down = rate // math.gcd(rate, source), source // math.gcd(rate, source)
-    units = math.ceil(64 * max(1.0, source / rate) / down)
-    resampler = av.AudioResampler(format="fltp", layout="mono", rate=rate)
-    skip, given, taken = units * up, 0, 0
-
-    def through(samples: NDArray[np.float32] | None) -> NDArray[np.float32]:
-        nonlocal skip, given
-        frame = None
-        if samples is not None:
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[np.newaxis]), format="fltp", layout="mono")
-            frame.sample_rate = source
-        parts = [np.frombuffer(out.planes[0], np.float32, out.samples) for out in resampler.resample(frame)]  # type: ignore[call-overload]
-        piece = np.concatenate(parts) if parts else np.empty(0, np.float32)
-        cut = min(skip, len(piece))
-        skip -= cut
-        given += len(piece) - cut
-        return piece[cut:]
-
-    yield through(np.pad(batch, (units * down, 0), mode="reflect"))
-    end, taken = batch[-units * down - 1 :], len(batch)
-    for batch, _ in batches:
-        yield through(batch)
-        end, taken = np.concatenate([end, batch])[-units * down - 1 :], taken + len(batch)
-    left = max(1, (2 * taken * rate + source) // (2 * source)) - given
-    rest = [through(np.pad(end, (0, units * down), mode="reflect")[len(end) :]), through(None)]
-    yield np.concatenate(rest)[:left]
+    if resampler is not None:
+        yield resampler.rest()

@@ -13,14 +13,14 @@ __all__ = ["find_moment"]
 
 
 def find_moment(
-    source: str, clips: SceneClips, sample_rate: int, *, folder: Path | None = None
+    source: str, clips: SceneClips | None, sample_rate: int, *, folder: Path | None = None
 ) -> Clip | Callable[[], Clip]:
     """Looks for a sound: a name from the scene's `[clips]`, `soundscape:NAME`, `livekit:NAME`, or a file, which may lie
     anywhere: it is the application that names it, not a scene.
 
     Args:
         source: the name or the path.
-        clips: the scene's.
+        clips: the scene's, where there is one.
         sample_rate: frames per second.
         folder: which paths are relative to; the working directory unless given.
 
@@ -30,7 +30,7 @@ def find_moment(
     Raises:
         DecodeError: there is no such thing.
     """
-    if source in clips.scene.clips:
+    if clips is not None and source in clips.scene.clips:
         return clips[source]
     try:
         path = resolve(source, folder or Path(), allow_outside=True)

@@ -37,6 +37,7 @@ import numpy as np
 import soundscape.clip
 import soundscape.library.decode
 import soundscape.library.loudness
+import soundscape.library.resample
 from soundscape.clip import Clip
 from soundscape.library.cache import Cache
 from soundscape.library.decode import decode
@@ -228,7 +229,13 @@ def _entry_key(content: bytes, rate: int) -> bytes:
 def _makers() -> bytes | None:
     """What makes a clip of bytes: a format version that nobody has to think of. None where the sources are not files,
     and nothing is kept."""
-    modules = (soundscape.clip, soundscape.library.decode, soundscape.library.loudness, sys.modules[__name__])
+    modules = (
+        soundscape.clip,
+        soundscape.library.decode,
+        soundscape.library.resample,
+        soundscape.library.loudness,
+        sys.modules[__name__],
+    )
     try:
         sources = [Path(str(module.__file__)).read_bytes() for module in modules]
     except OSError:

@@ -17,7 +17,7 @@ from typing import BinaryIO, NoReturn
 from soundscape.exceptions import DecodeError
 from soundscape.loader import data_dir
 
-__all__ = ["list_clips", "open_regular", "resolve"]
+__all__ = ["list_clips", "open_regular", "resolve", "resolve_shipped"]
 
 _PLAYLIST_NAME = re.compile(r".*\.(asx|b4s|cue|ffconcat|m3u8?|mpd|pls|ram|sdp|smil?|wax|wpl|wvx|xspf)", re.I | re.S)
 
@@ -40,10 +40,7 @@ def resolve(source: str, base_dir: Path, *, allow_outside: bool = False) -> Path
     """
     prefix, colon, name = source.partition(":")
     if colon and prefix == "soundscape":
-        shipped = list_clips()
-        if name in shipped:
-            return data_dir("resources/clips") / f"{name}.opus"
-        _unknown(source, name, shipped, "no clip of that name ships with soundscape")
+        return resolve_shipped(name)
     if colon and prefix == "livekit":
         theirs = {re.sub("[-_]", "", path.stem).lower(): path for path in _livekit_clips()}
         if path := theirs.get(re.sub("[-_]", "", name).lower()):
@@ -54,6 +51,18 @@ def resolve(source: str, base_dir: Path, *, allow_outside: bool = False) -> Path
             source, name, [path.stem.replace("_", "-") for path in theirs.values()], "LiveKit has no clip of that name"
         )
     return _resolve_path(source, base_dir, allow_outside)
+
+
+def resolve_shipped(name: str) -> Path:
+    """The file of a clip that ships.
+
+    Raises:
+        DecodeError: none of that name does.
+    """
+    shipped = list_clips()
+    if name not in shipped:
+        _unknown(f"soundscape:{name}", name, shipped, "no clip of that name ships with soundscape")
+    return data_dir("resources/clips") / f"{name}.opus"
 
 
 def _unknown(source: str, name: str, known: Sequence[str], message: str) -> NoReturn:
