@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from soundscape.outputs import Source
-from soundscape.outputs.pump import DEEP_MS
+from soundscape.outputs.feed import DEEP_MS
 
 TICK = 0.01
 Samples = npt.NDArray[np.int16]
@@ -38,6 +38,7 @@ class Time(selectors.SelectSelector):
 
     Attributes:
         late: by how much each wake-up is late, seconds.
+        held: for how long others keep the interpreter's lock, each time that it is given away.
         native: what goes by this clock too.
     """
 
@@ -45,6 +46,7 @@ class Time(selectors.SelectSelector):
         super().__init__()
         self.now = 100.0  # as good as any
         self.late: Callable[[], float] = nothing
+        self.held: Callable[[], float] = nothing
         self.native: SimulatedQueue | None = None
         self._asked = 0
 
@@ -74,6 +76,10 @@ class Time(selectors.SelectSelector):
         if end > self.now:
             self.now, self._asked = end, 0
         return False
+
+    def pause(self, seconds: float) -> None:
+        """What `time.sleep` is."""
+        self.go(seconds + self.held())
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None and not (self.native and self.native.waited_for):
@@ -110,6 +116,7 @@ class SimulatedQueue:
     Attributes:
         sent: what was sent, tick by tick.
         captures: the time of each.
+        clears: the time of each.
         jitter: how long after its tick a capture completes.
         cost: how long handing over a block takes.
         holds: so many ticks to come send silence whatever is there.
@@ -124,6 +131,7 @@ class SimulatedQueue:
     def __init__(self, time: Time, frames: int, phase: float = 0.0) -> None:
         self.sent: list[Sent] = []
         self.captures: list[float] = []
+        self.clears: list[float] = []
         self.jitter: Callable[[], float] = briefly
         self.cost: Callable[[], float] = nothing
         self.holds = self.more = self.failing = self.unclear = 0
@@ -197,6 +205,7 @@ class SimulatedQueue:
         if self.unclear:
             self.unclear -= 1
             raise RuntimeError("InvalidState - the source is closed")
+        self.clears.append(self._time.now)
         self._queued = self._queued[:0]
 
 

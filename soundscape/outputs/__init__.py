@@ -238,6 +238,11 @@ class Stats:
         self.changes += 1
         self.latencies.append(seconds)
 
+    def missed(self, seconds: float) -> None:
+        """There was silence in the sound's stead for so long."""
+        self.gaps += 1
+        self.gap_seconds += seconds
+
     def latency(self, share: float = 0.5) -> float | None:
         """Seconds that such a share of the last changes took at most, the median unless said; None without any."""
         ordered = sorted(self.latencies)
