@@ -27,13 +27,13 @@ import numpy.typing as npt
 from soundscape.ceiling import Ceiling, Tail
 from soundscape.clip import Clip
 from soundscape.driver import Driver, Entry
-from soundscape.driver.facts import Fact, FactKind, Moment, SetGain, Switch, flaw
+from soundscape.driver.facts import Fact, FactKind, Moment, Piece, SetGain, Switch, flaw
 from soundscape.driver.scenery import Scenery
 from soundscape.exceptions import UsageError
 from soundscape.mixer import Mixer
 from soundscape.scene import SceneModel
 
-__all__ = ["Engine", "Entry", "Fact", "FactKind", "Moment", "Scenery", "SetGain", "Switch"]
+__all__ = ["Engine", "Entry", "Fact", "FactKind", "Moment", "Piece", "Scenery", "SetGain", "Switch"]
 
 HISTORY_SECONDS = 1.0
 """How far back copies are kept, and with them quick to come back to."""
@@ -124,6 +124,11 @@ class Engine:
         """The frame at which a sound of the moment is over, infinite where it goes on; None before it has begun. From
         any thread: while the engine goes back it may seem not to have begun."""
         return self._driver.moments.get(number)
+
+    def moment_fed(self, number: int) -> tuple[float, int] | None:
+        """The frame up to which a sound of the moment was fed, and with how many; None where it does not sound. From
+        any thread: while the engine goes back it may be another."""
+        return self._driver.fed(number)
 
     @property
     def finished(self) -> bool:

@@ -53,7 +53,7 @@ class SceneError(SoundscapeError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-class UsageError(SoundscapeError):
+class UsageError(SoundscapeError, ValueError):
     """The calling program asked for something that cannot be."""
 
 

@@ -13,7 +13,8 @@ long it was; a call that crashed has no last one:
 
 `at` is in seconds and tells the frame exactly. Nothing that was said is in it, by whom, or what a tool was given or
 found: names of states and tools are the application's own. The first line of a call that went on without some of its
-sounds (`on_error="skip"`) has their sources as well: `"skipped": ["typing.wav"]`.
+sounds (`on_error="skip"`) has their sources as well: `"skipped": ["typing.wav"]`. Sound that the application made as it
+went is left out.
 """
 
 from __future__ import annotations
@@ -220,7 +221,8 @@ class RecordingFile:
         for taken in new:
             frame, fact = taken
             self._written.append((taken, self._end))
-            self._add(self._line(frame, fact.kind, to_plain(fact)))
+            if not _made_as_it_went(fact):
+                self._add(self._line(frame, fact.kind, to_plain(fact)))
         self._file.flush()
 
     def end(self, frame: int) -> None:
@@ -266,6 +268,11 @@ def unloadable(clips: Mapping[str, Clip]) -> list[str]:
         except SceneError:
             missing.append(source)
     return missing
+
+
+def _made_as_it_went(fact: Fact) -> bool:
+    """Whether a fact is of sound that is fed, which a recording has no place for."""
+    return fact.kind == "feed" or (fact.kind == "play" and fact.value.clip is None)
 
 
 def _line(values: dict[str, Any]) -> bytes:

@@ -1,10 +1,53 @@
-"""For all tests: decoded sound is kept in a folder of the run's own, not in the user's."""
+"""For all tests: decoded sound is kept in a folder of the run's own, not in the user's.
+
+And which player of background audio is tested: ours, or with `--livekit-player` LiveKit's own, which shows what the
+tests of it (`test_livekits_*.py`) say: all of its faults fail, all of its choices pass.
+"""
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
+import threading
 from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
+
+OURS, LIVEKITS = "soundscape.background_audio", "livekit.agents.voice.background_audio"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--livekit-player", action="store_true", help="test LiveKit's own player in place of soundscape's")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--livekit-player"):
+        # A file that it is opening when it is closed stays open, which is said in whatever test comes next.
+        config.addinivalue_line("filterwarnings", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+_status = pytest.StashKey[int]()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    session.config.stash[_status] = exitstatus
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """LiveKit's decoder may be left with a thread that never ends, and then no process that has used it does."""
+    left = any(thread.name.startswith("AudioDecoder") for thread in threading.enumerate())
+    if left and config.getoption("--livekit-player"):
+        sys.stdout.flush()
+        os._exit(config.stash[_status])
+
+
+@pytest.fixture
+def api(pytestconfig: pytest.Config) -> ModuleType:
+    """The module whose player is tested."""
+    return importlib.import_module(LIVEKITS if pytestconfig.getoption("--livekit-player") else OURS)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -5,6 +5,7 @@ A page is one sitting in one folder, from top to bottom. What its blocks are is 
     toml          a whole scene, which loads with all its sounds. If it begins with `# NAME.toml` it is saved as that.
     toml wrong    a scene that does not.
     python        is run, and its test functions are called, once for each of their parameters.
+    diff          Python before and after: both are run.
     sh            lines of a shell. `soundscape ...` is run in the folder; of others, `OTHERS` says which there may be.
     text          exactly what the block before it printed.
 
@@ -118,6 +119,11 @@ class Sitting:
             if name.startswith("test_"):
                 self.called(self.names[name])
 
+    def diff(self, text: str, filename: str, line: int) -> None:
+        lines = text.splitlines()
+        for side in "-+":
+            self.python("\n".join(found[1:] if found[0] in (side, " ") else "" for found in lines), filename, line)
+
     async def executed(self, code: CodeType) -> None:
         if "session" in code.co_names:
             self.names.setdefault("session", Host())
@@ -222,6 +228,8 @@ def test_examples(
                 sitting.toml_wrong(block.text)
             case "python":
                 sitting.python(block.text, str(page), block.line)
+            case "diff":
+                sitting.diff(block.text, str(page), block.line)
             case "sh" | "":
                 sitting.sh(block.text)
             case "text":

@@ -27,7 +27,7 @@ LEVELS: list[list[str]] = [
 ]
 """From the bottom up. A module may import what is below it."""
 
-ORDERED = (LEVELS[1], LEVELS[4], LEVELS[6])
+ORDERED = (LEVELS[1], LEVELS[4], LEVELS[5], LEVELS[6])
 """Where siblings may import each other as well, to the left."""
 
 BELOW_THE_LINE = {name for level in LEVELS[:4] for name in level}

@@ -341,7 +341,8 @@ async def test_an_output_that_fails_to_be_told_is_closed_all_the_same(
 async def test_a_session_that_is_started_again_has_its_background_again(
     tones: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With an output of its own; one that was given has ended with the first run, and the log says so once."""
+    """With an output of its own; one that was given has ended with the first run, and the log says so once. What was
+    asked for in the first run stays: the level, and the scene, in which nothing sounds while the agent thinks."""
     outputs: list[MemoryOutput] = []
 
     def output_of(_: object) -> MemoryOutput:
@@ -353,12 +354,15 @@ async def test_a_session_that_is_started_again_has_its_background_again(
     own = Soundscape.from_file(tones).attach(session)
     given = Soundscape.from_file(tones, output=MemoryOutput()).attach(session)
     with caplog.at_level(logging.WARNING, "soundscape"):
-        for _ in range(2):
-            await talk(session)
+        await talk(session)
+        own.set_gain("bed", -20)
+        own.switch(Scene.from_toml("[base]\nkey = 'bed'\nsource = 'bed.wav'\n", tones.parent))
+        await talk(session)
     await own.aclose()
     await given.aclose()
-    assert len(outputs) == 2
-    assert all(np.abs(output.samples).max() > 0.1 for output in outputs)
+    first, second = (output.samples[:, 0] for output in outputs)
+    assert np.abs(first).max() > 0.3
+    assert np.abs(second).max() == pytest.approx(0.02, rel=0.01)
     said = [record.getMessage() for record in caplog.records if record.name == "soundscape"]
     assert said == [
         "no background in this session: the output it was given ended with the session's first run; "

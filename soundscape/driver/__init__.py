@@ -47,7 +47,7 @@ __all__ = ["Driver", "Entry", "Fact"]
 
 logger = logging.getLogger("soundscape")
 
-_OVER = ("gone", "pick_ends", "over")
+_OVER = ("gone", "pick_ends", "over", "piece")
 """Timers of what ends by itself: over in a frame, it is over before that frame's facts."""
 
 _OTHERS = (*_OVER, "pass_ends", "min_play", "release", "next_pick", "start", "gap", "recovery")
@@ -148,6 +148,11 @@ class Driver:
         """The sounds of the moment that have begun, by number, and the frame at which each is over."""
         return self._moments.ends
 
+    def fed(self, number: int) -> tuple[float, int] | None:
+        """Up to which frame a sound of the moment was fed, and with how many, while it sounds."""
+        sound = self._moments.sounding.get(number)
+        return None if sound is None else (sound.until, sound.frames)
+
     def gain(self, key: str, frame: int) -> float:
         """The linear layer gain of a key at a frame not before the last step; 0 where nothing of it sounds."""
         # A copy: it may be asked for while another thread renders.
@@ -188,7 +193,7 @@ class Driver:
             cut = cut or fact.kind == "cut"
             if self._first_fact is None:
                 self._first_fact = self._notes.frame
-            if not self._facts.close:
+            if not self._facts.close or fact.kind == "feed":
                 switch = fact.value if fact.kind == "scene" else switch
                 self._take_one(*fact)
         before = self._scenery
@@ -213,6 +218,8 @@ class Driver:
             self._set_gain(value)
         elif kind == "play":
             self._moments.play(value, self._declick)
+        elif kind == "feed":
+            self._moments.feed(value)
         elif kind == "stop":
             self._moments.stop(value, self._declick)
         elif kind in ("close", "cut"):
@@ -402,6 +409,9 @@ class Driver:
             if what == "over":
                 assert isinstance(owner, int)
                 self._moments.over(owner)
+            elif what == "piece":
+                assert isinstance(owner, int)
+                self._moments.next_piece(owner)
             elif what == "gap":
                 self._shots.scatter(str(owner), self._scenery.wanted(self.state)[str(owner)])
             elif what == "recovery":

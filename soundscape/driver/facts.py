@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
 from soundscape.clip import Clip
 from soundscape.driver.scenery import Scenery
 
-__all__ = ["FACT_KINDS", "Fact", "FactKind", "Moment", "SetGain", "Switch", "flaw", "from_plain", "to_plain"]
+__all__ = ["FACT_KINDS", "Fact", "FactKind", "Moment", "Piece", "SetGain", "Switch", "flaw", "from_plain", "to_plain"]
 
-FactKind = Literal["agent", "user", "tool", "app", "close", "cut", "gain", "play", "stop", "scene"]
+FactKind = Literal["agent", "user", "tool", "app", "close", "cut", "gain", "play", "feed", "stop", "scene"]
 FACT_KINDS: tuple[FactKind, ...] = get_args(FactKind)
 
 
@@ -36,7 +36,7 @@ class Moment(NamedTuple):
     Attributes:
         number: by which it is stopped; no other of the session has it.
         source: as the caller wrote it.
-        clip: what it is.
+        clip: what it is; None where it is fed piece by piece.
         volume: linear gain.
         loop: whether it goes round until it is stopped.
         fade_in: seconds; 0 begins at full level.
@@ -45,11 +45,27 @@ class Moment(NamedTuple):
 
     number: int
     source: str
-    clip: Clip
+    clip: Clip | None
     volume: float = 1.0
     loop: bool = False
     fade_in: float = 0.0
     fade_out: float = 0.0
+
+
+class Piece(NamedTuple):
+    """What follows of a sound of the moment that is fed.
+
+    Attributes:
+        number: the moment's.
+        source: under what the piece is among the clips.
+        clips: where it is looked up once it is to be heard.
+        frames: how long it is; 0 for no more: the sound is over where the piece before ends.
+    """
+
+    number: int
+    source: str
+    clips: Mapping[str, Clip]
+    frames: int
 
 
 class Switch(NamedTuple):
@@ -72,16 +88,16 @@ class Fact(NamedTuple):
     Attributes:
         kind: `agent` and `user` (their states), `tool` (a name while any runs), `app` (the application's own state),
             `close`, and `cut` where the end of the close's fade cannot be waited for; and what was asked for: `gain`,
-            `play`, `stop`, `scene`.
+            `play`, `feed`, `stop`, `scene`.
         value: the state or the name, None where there is none any more; of a `gain` a `SetGain`, of a `play` a
-            `Moment`, of a `stop` the moment's number, of a `scene` a `Switch`.
+            `Moment`, of a `feed` a `Piece`, of a `stop` the moment's number, of a `scene` a `Switch`.
     """
 
     kind: FactKind
     value: Any = None
 
 
-_VALUES: dict[str, type] = {"gain": SetGain, "play": Moment, "stop": int, "scene": Switch}
+_VALUES: dict[str, type] = {"gain": SetGain, "play": Moment, "feed": Piece, "stop": int, "scene": Switch}
 
 
 def flaw(fact: Fact) -> str:

@@ -12,7 +12,6 @@ import math
 import os
 import random
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self, TypeVar
 
@@ -25,27 +24,17 @@ from soundscape.library import SceneClips
 from soundscape.loader import Scene, find_scene
 from soundscape.outputs import Output, Stats
 from soundscape.plugin.checks import check_options, check_state
-from soundscape.plugin.handles import Moments
 from soundscape.plugin.host import hold_switch_interval, output_of
 from soundscape.plugin.live import Live
-from soundscape.plugin.run import Run, from_the_start, slot
+from soundscape.plugin.run import CLOSE_SECONDS, Run, from_the_start, slot
 from soundscape.recording import Recorder, unloadable
 
 __all__ = ["Soundscape", "use"]
 
 logger = logging.getLogger("soundscape")
 
-CLOSE_SECONDS = 10.0
-"""How long the close waits for the last fade, at most."""
-
-DECLICK_SECONDS = 0.2
-"""How long it goes on after that, at most, to end without a click: time for an output to take another block or two."""
-
 HISTORY_SECONDS = 3600.0
 """For how long a call's log is kept: a megabyte of a busy call. A recording needs all of it."""
-
-GRACE_SECONDS = 5.0
-"""How long an output may take beyond all that before it is left to itself."""
 
 
 class Soundscape(Live):
@@ -139,7 +128,7 @@ class Soundscape(Live):
     def _new_run(self) -> Run:
         """Each begins with the first scene, as recordings do, and is told of the present one."""
         history = math.inf if self._recorder else HISTORY_SECONDS
-        return Run(Engine(*self._first, seed=self.seed, sample_rate=self._sample_rate, history=history))
+        return Run(Engine(*self._first, seed=self.seed, sample_rate=self._sample_rate, history=history), self._said)
 
     def _load(self, scene: Scene) -> SceneClips:
         clips = SceneClips(scene.checked(), sample_rate=self._sample_rate, allow_outside=self._allow_outside)
@@ -255,23 +244,7 @@ class Soundscape(Live):
         """Keeps a fact, and tells the engine once there is an output that pulls from it."""
         self._facts[slot(fact)] = fact
         if self._run.posting and self._run.closing is None:
-            self._tell(self._run, fact)
-
-    def _tell(self, run: Run, fact: Fact) -> None:
-        run.engine.post(fact)
-        self._changed(run)
-
-    def _changed(self, run: Run) -> None:
-        if run.output is not None:
-            try:
-                run.output.changed()
-            except Exception:
-                self._say_once("the background's output could not be told of a change", trace=True)
-
-    def _say_once(self, message: str, *, trace: bool = False) -> None:
-        if message not in self._said:
-            self._said.add(message)
-            logger.error(message, exc_info=trace)
+            self._run.tell(fact)
 
     # --- the output -----------------------------------------------------------------------------------------------
 
@@ -283,7 +256,7 @@ class Soundscape(Live):
             except RuntimeError:
                 return  # attached before the loop runs; the first state starts it
             run.starting = loop.create_task(self._start_output(run), name="soundscape-start")
-            run.moments = Moments(run.engine, lambda: run.heard, partial(self._tell, run))
+            run.play_moments()
 
     async def _start_output(self, run: Run) -> None:
         """Starts the output. Whatever goes wrong, the call goes on without a background; the next change of state
@@ -303,7 +276,7 @@ class Soundscape(Live):
             await output.start(run.engine)
         except Exception as error:
             known = isinstance(error, OutputError | UsageError)
-            self._say_once(f"no background in this session{f': {error}' if known else ''}", trace=not known)
+            run.say_once(f"no background in this session{f': {error}' if known else ''}", trace=not known)
             run.let_go_of_lock()
             moments, run.moments = run.moments, None
             run.posting, run.starting = False, None
@@ -315,13 +288,13 @@ class Soundscape(Live):
         run.output = output
         run.recording = self._recorder.follow(run.engine) if self._recorder else None
         if run.ended:
-            await self._let_go(run)
+            await run.let_go()
 
     # --- the close ------------------------------------------------------------------------------------------------
 
     def _begin_close(self, run: Run) -> None:
         if run.closing is None:
-            self._tell(run, Fact("close"))
+            run.tell(Fact("close"))
             run.closing = asyncio.get_running_loop().create_task(self._close(run), name="soundscape-close")
             run.closing.add_done_callback(_retrieve)
 
@@ -336,31 +309,11 @@ class Soundscape(Live):
             if run.starting is not None:
                 run.starting.cancel()
             if run.output is not None:
-                await self._let_go(run, CLOSE_SECONDS if in_time else 0.0)
+                await run.let_go(CLOSE_SECONDS if in_time else 0.0)
             else:
                 run.let_go_of_lock()
             if run.moments is not None:
                 await run.moments.let_go()
-
-    async def _let_go(self, run: Run, seconds: float = 0.0) -> None:
-        """Closes the output when the scene has faded out, or after some seconds by a declick."""
-        assert run.output is not None
-        # A task of its own: who gives up waiting shall not stop the sound dead.
-        closing = asyncio.ensure_future(run.output.aclose(timeout=seconds + DECLICK_SECONDS))
-        try:
-            await asyncio.wait([closing], timeout=seconds)
-        finally:
-            if not closing.done():
-                self._tell(run, Fact("cut"))
-                await asyncio.wait([closing], timeout=GRACE_SECONDS)
-            if not closing.done():
-                closing.cancel()
-                self._say_once("the background's output does not close; it is left to itself")
-            elif not closing.cancelled() and closing.exception() is not None:
-                self._say_once(f"the background's output did not close in order: {closing.exception()!r}")
-            run.let_go_of_lock()
-            if run.recording is not None:
-                await run.recording.aclose()
 
     async def aclose(self) -> None:
         """Fades out and lets go of everything; the end of the session does the same. Twice, nothing more happens.

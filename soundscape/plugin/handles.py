@@ -1,4 +1,4 @@
-"""Sounds of the moment: what `play` is asked for, and the handle of each until it was heard.
+"""Sounds of the moment: the handle of each, until it was heard.
 
 An output renders ahead of what is heard, and may take it back: a sound's end is what the engine says at the time, and
 it is over when the output has come that far.
@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-from collections.abc import AsyncIterable, Callable, Generator
-from functools import partial
-from typing import Any, NamedTuple
-
-from livekit.agents.voice.background_audio import AudioConfig, BuiltinAudioClip
+from collections.abc import Callable, Generator
+from itertools import count
+from typing import Any
 
 from soundscape.clip import Clip
 from soundscape.engine import Engine, Fact, Moment
 from soundscape.exceptions import SoundscapeError, UsageError
-from soundscape.plugin.checks import seconds, within
+from soundscape.gain import draw
+from soundscape.library import SceneClips
+from soundscape.library.moments import find_moment
+from soundscape.plugin.configs import AudioConfig, configs_of, drawn
+from soundscape.plugin.streams import Feeder
 
-__all__ = ["Moments", "PlayHandle", "Wish", "silence", "wish_of"]
+__all__ = ["Moments", "PlayHandle"]
 
 logger = logging.getLogger("soundscape")
 
@@ -29,84 +30,22 @@ LOOK_SECONDS = 0.05
 
 _NEAR_SECONDS = 0.005
 
-
-# --- what is asked for ----------------------------------------------------------------------------------------------
-
-
-class Wish(NamedTuple):
-    """A sound as it is to be played."""
-
-    source: str
-    volume: float = 1.0
-    fade_in: float = 0.0
-    fade_out: float = 0.0
-
-
-def wish_of(source: Any, number: Callable[[], float]) -> Wish | None:
-    """What `play` is asked for; None where silence was drawn.
-
-    Args:
-        source: as `Soundscape.play` takes it.
-        number: draws a number in [0, 1), where one is needed.
-
-    Raises:
-        UsageError: it is nothing that can be played.
-    """
-    if isinstance(source, list):
-        source = _drawn([_checked(config) for config in source], number)
-        if source is None:
-            return None
-    if not isinstance(source, AudioConfig):
-        return Wish(_name(source))
-    _checked(source)
-    return Wish(_name(source.source), source.volume, source.fade_in, source.fade_out)
-
-
-def _name(source: Any) -> str:
-    if isinstance(source, BuiltinAudioClip):
-        return f"livekit:{os.path.splitext(source.value)[0]}"
-    if isinstance(source, AsyncIterable):
-        raise UsageError("sound that is made as it goes cannot be played yet: give a name or a path")
-    if isinstance(source, os.PathLike):
-        source = os.fspath(source)
-    if not isinstance(source, str) or not source:
-        raise UsageError(f"{source!r} cannot be played: give a name, a path, an AudioConfig or a list of AudioConfigs")
-    return source
-
-
-def _checked(config: Any) -> AudioConfig:
-    if not isinstance(config, AudioConfig):
-        raise UsageError(f"a list to draw from has AudioConfigs in it, not {config!r}")
-    _name(config.source)
-    within("a volume", config.volume, 0.0, 100.0)
-    within("a probability", config.probability, 0.0, 1.0)
-    seconds("a fade_in", config.fade_in)
-    seconds("a fade_out", config.fade_out)
-    return config
-
-
-def _drawn(configs: list[AudioConfig], number: Callable[[], float]) -> AudioConfig | None:
-    """Shares of all that is drawn; a sum below 1 leaves the rest to silence, above 1 they are shares of the sum."""
-    total = sum(config.probability for config in configs)
-    u, summed = number() * max(total, 1.0), 0.0
-    for config in configs:
-        summed += config.probability
-        if u < summed:
-            return config
-    # A sum of 1 may have been rounded below it.
-    return [config for config in configs if config.probability > 0][-1] if total >= 1 else None
-
-
-# --- handles --------------------------------------------------------------------------------------------------------
+STREAM_SECONDS = 0.2
+"""How long a sound that is made as it goes is waited for, unless the caller says."""
 
 
 class PlayHandle:
-    """A sound of the moment, from `Soundscape.play` until it was heard: LiveKit's handle."""
+    """A sound of the moment, until it was heard: LiveKit's handle.
 
-    def __init__(self) -> None:
+    Args:
+        fade_out: seconds that it fades when it is stopped.
+    """
+
+    def __init__(self, fade_out: float = 0.0) -> None:
         self._over = asyncio.get_running_loop().create_future()
         self._error: SoundscapeError | None = None
-        self._stop: Callable[[], None] | None = None
+        self._fade_out = fade_out
+        self._stop: Callable[[], None] | None = None  # while it sounds
 
     def done(self) -> bool:
         """Whether its last frame was heard, it was stopped without a fade-out, or the session is over."""
@@ -115,8 +54,11 @@ class PlayHandle:
     def stop(self) -> None:
         """Fades out, in the config's `fade_out`, and is done when that was heard. Without one it ends at once, by
         a declick. What is not heard yet will not be."""
-        if not self.done() and self._stop is not None:
-            self._stop()
+        if not self.done():
+            if self._stop is not None:
+                self._stop()
+            if self._stop is None or not self._fade_out:
+                self._finish()
 
     async def wait_for_playout(self) -> None:
         """Waits until it is done.
@@ -141,59 +83,81 @@ class PlayHandle:
             self._over.set_result(None)
 
 
-def silence() -> PlayHandle:
-    """The handle of a silence: it is done."""
-    handle = PlayHandle()
-    handle._finish()
-    return handle
-
-
 class Moments:
-    """The sounds of the moment of one run of a session.
+    """The sounds of the moment of one run of a session. On the session's loop.
 
     Args:
         engine: what plays them.
         heard: the frame that is heard next.
-        post: tells the engine a fact.
+        changed: tells the output that facts were posted.
     """
 
-    def __init__(self, engine: Engine, heard: Callable[[], int], post: Callable[[Fact], None]) -> None:
+    def __init__(self, engine: Engine, heard: Callable[[], int], changed: Callable[[], None]) -> None:
         self._engine = engine
         self._heard = heard
-        self._post = post
+        self._changed = changed
+        self._numbers, self._draws = count(1), count()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def play(self, number: int, wish: Wish, found: Clip | Callable[[], Clip], *, loop: bool) -> PlayHandle:
-        """Plays a sound, or what gives it once it is decoded."""
-        handle = PlayHandle()
-        moment = partial(Moment, number, wish.source, volume=wish.volume, loop=loop)
-        playing = self._play(handle, found, partial(moment, fade_in=wish.fade_in, fade_out=wish.fade_out))
-        task = asyncio.get_running_loop().create_task(playing, name="soundscape-play")
+    def play(
+        self, audio: Any, clips: SceneClips | None = None, *, loop: bool | None, stream_timeout: float = STREAM_SECONDS
+    ) -> PlayHandle:
+        """Plays a sound, once it is decoded.
 
-        def stop() -> None:
-            """Nothing is heard yet."""
+        Args:
+            audio: as `Soundscape.play` takes it.
+            clips: the scene's, which may be named.
+            loop: whether it goes round; None for what can.
+            stream_timeout: seconds that what is made as it goes is waited for.
+
+        Raises:
+            UsageError: it is nothing that can be played, or this is another thread.
+            DecodeError: there is no such sound.
+        """
+        try:
+            event_loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise UsageError("play is called on the session's event loop, from no other thread") from None
+        config = drawn(configs_of(audio), self._draw)
+        if config is None:
+            handle = PlayHandle()
             handle._finish()
-            task.cancel()
-
-        handle._stop = stop
+            return handle
+        playing: Any
+        handle, number = PlayHandle(config.fade_out), next(self._numbers)
+        if isinstance(config.source, str):
+            found = find_moment(config.source, clips, self._engine.sample_rate)
+            playing = self._play(handle, found, number, config, loop is not False)
+        elif loop:
+            raise UsageError("sound that is made as it goes cannot be looped: give an iterator without an end")
+        else:
+            feeder = Feeder(self._engine, self._heard, self._changed, number, config, stream_timeout)
+            handle._stop = feeder.stop
+            playing = feeder.run(handle.done)
+        task = event_loop.create_task(playing, name="soundscape-play")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda task: handle._finish(_error_of(task)))
         return handle
 
+    def _draw(self) -> float:
+        return draw(self._engine.seed, "", "play", next(self._draws))
+
     async def _play(
-        self, handle: PlayHandle, found: Clip | Callable[[], Clip], moment_of: Callable[[Clip], Moment]
+        self, handle: PlayHandle, found: Clip | Callable[[], Clip], number: int, config: AudioConfig, loop: bool
     ) -> None:
-        moment = moment_of(found if isinstance(found, Clip) else await asyncio.to_thread(found))
-        number = moment.number
+        clip = found if isinstance(found, Clip) else await asyncio.to_thread(found)
+        if handle.done():
+            return
 
         def stop() -> None:
-            self._post(Fact("stop", number))
-            if not moment.fade_out:
-                handle._finish()
+            self._engine.post(Fact("stop", number))
+            self._changed()
 
+        source, volume, _, fade_in, fade_out = config
         handle._stop = stop
-        self._post(Fact("play", moment))
+        self._engine.post(Fact("play", Moment(number, str(source), clip, volume, loop, fade_in, fade_out)))
+        self._changed()
         end: float | None = None
         while not handle.done():
             known = self._engine.moment_ends(number)

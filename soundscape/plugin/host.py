@@ -11,10 +11,10 @@ from typing import Any
 
 from livekit.agents import AgentSession, Plugin
 
-from soundscape.exceptions import UsageError
-from soundscape.outputs import Output
+from soundscape.exceptions import OutputError, UsageError
+from soundscape.outputs import Output, Source
 
-__all__ = ["hold_switch_interval", "output_of"]
+__all__ = ["hold_switch_interval", "output_of", "player_output"]
 
 
 def output_of(session: AgentSession[Any]) -> Output:
@@ -39,6 +39,31 @@ def output_of(session: AgentSession[Any]) -> Output:
         raise UsageError(
             "the session runs without a room: start it with room=..., or give the Soundscape an output"
         ) from None
+
+
+async def player_output(source: Source, room: Any, options: Any) -> Output:
+    """Starts the output of a player in a room: in console mode the speakers, else a track.
+
+    Raises:
+        OutputError: the track cannot be published.
+    """
+    from livekit.agents.cli import AgentsConsole
+
+    from soundscape.outputs.room import RoomOutput
+
+    if AgentsConsole.get_instance().enabled:
+        from soundscape.outputs.speakers import SpeakersOutput
+
+        try:
+            speakers = SpeakersOutput()
+            await speakers.start(source)
+            return speakers
+        except OutputError as error:
+            logging.getLogger("soundscape").warning("the console has no background: %s", error)
+            room = None  # nobody hears it, and who waits for a sound waits no longer than for one that is heard
+    output = RoomOutput(room, options=options)
+    await output.start(source)
+    return output
 
 
 _held: dict[object, float] = {}

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-
-from livekit.agents.voice.background_audio import AudioConfig, AudioSource
 
 from soundscape.engine import Fact, Scenery, Switch
 from soundscape.exceptions import UsageError
-from soundscape.gain import draw
 from soundscape.library import SceneClips
-from soundscape.library.moments import find_moment
 from soundscape.loader import Scene, find_scene
 from soundscape.plugin.checks import seconds, set_gain_of
-from soundscape.plugin.handles import PlayHandle, silence, wish_of
+from soundscape.plugin.configs import Audio
+from soundscape.plugin.handles import PlayHandle
 from soundscape.plugin.run import Run
 
 __all__ = ["Live"]
@@ -28,11 +24,6 @@ class Live:
     clips: SceneClips
     _sample_rate: int
     _run: Run
-    _plays = 0
-    """Sounds of the moment so far."""
-    _draws = 0
-    """How many of them were drawn from a list."""
-
     _closed: bool
 
     def _post(self, fact: Fact) -> None:
@@ -85,18 +76,17 @@ class Live:
         self.scene, self.clips = scene, clips
         self._post(Fact("scene", Switch(reference, Scenery(scene, clips), crossfade)))
 
-    def play(
-        self, source: AudioSource | os.PathLike[str] | AudioConfig | list[AudioConfig], *, loop: bool = False
-    ) -> PlayHandle:
+    def play(self, audio: Audio, *, loop: bool = False) -> PlayHandle:
         """Plays a sound of the moment, on the session's loop. The scene's states do not touch it; it is on the bus
         `main`, ducked as everything, and faded by the close.
 
         A file is decoded in a thread first. A name from the scene's `[clips]` was decoded before the call.
 
         Args:
-            source: `soundscape:NAME`, `livekit:NAME`, a name from the scene's `[clips]`, or a file, relative to the
-                working directory; LiveKit's `AudioConfig` or `BuiltinAudioClip`; or a list of `AudioConfig`, of which
-                one is drawn by their probabilities, or none.
+            audio: `soundscape:NAME`, `livekit:NAME`, a name from the scene's `[clips]`, or a file, relative to the
+                working directory; a `BuiltinAudioClip`; an `AsyncIterator` of `rtc.AudioFrame`, which is asked on the
+                session's loop, some 0.7 s ahead of what is heard; an `AudioConfig` of one of these; or a list of
+                `AudioConfig`, of which one is drawn by their probabilities, or none.
             loop: whether it goes round until it is stopped.
 
         Returns:
@@ -110,17 +100,4 @@ class Live:
         run = self._run
         if run.moments is None or run.closing is not None:
             raise UsageError("nothing can be played before the session's background has started, or after its end")
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            raise UsageError("play is called on the session's event loop, from no other thread") from None
-        wish = wish_of(source, self._draw_play)
-        if wish is None:
-            return silence()
-        found = find_moment(wish.source, self.clips, self._sample_rate)
-        self._plays += 1
-        return run.moments.play(self._plays, wish, found, loop=bool(loop))
-
-    def _draw_play(self) -> float:
-        self._draws += 1
-        return draw(self.seed, "", "play", self._draws - 1)
+        return run.moments.play(audio, self.clips, loop=bool(loop))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from soundscape.engine import Engine, Fact
@@ -10,13 +11,30 @@ from soundscape.outputs import Output
 from soundscape.plugin.handles import Moments
 from soundscape.recording import RecorderRun
 
-__all__ = ["Run", "from_the_start", "slot"]
+__all__ = ["CLOSE_SECONDS", "Run", "from_the_start", "slot"]
+
+logger = logging.getLogger("soundscape")
+
+CLOSE_SECONDS = 10.0
+"""How long the close waits for the last fade, at most."""
+
+DECLICK_SECONDS = 0.2
+"""How long it goes on after that, at most, to end without a click: time for an output to take another block or two."""
+
+GRACE_SECONDS = 5.0
+"""How long an output may take beyond all that before it is left to itself."""
 
 
 class Run:
-    """One run of a session: from attaching, or from its being started again, to its close."""
+    """An engine, the output that pulls from it, and the sounds of the moment it plays: of a session from attaching, or
+    from its being started again, to its close.
 
-    def __init__(self, engine: Engine) -> None:
+    Args:
+        engine: what plays.
+        said: what was logged already, and is not again.
+    """
+
+    def __init__(self, engine: Engine, said: set[str]) -> None:
         self.engine = engine
         self.output: Output | None = None
         self.recording: RecorderRun | None = None
@@ -26,11 +44,55 @@ class Run:
         self.closing: asyncio.Task[None] | None = None
         self.ended = False
         self.let_go_of_lock: Callable[[], None] = lambda: None
+        self._said = said
 
     @property
     def heard(self) -> int:
         """The frame that is heard next."""
         return 0 if self.output is None else self.output.heard
+
+    def play_moments(self) -> None:
+        """From now on sounds of the moment can be asked for."""
+        self.moments = Moments(self.engine, lambda: self.heard, self.changed)
+
+    def tell(self, fact: Fact) -> None:
+        """Tells the engine a fact, to be heard as soon as can be."""
+        self.engine.post(fact)
+        self.changed()
+
+    def changed(self) -> None:
+        """Tells the output that facts were posted."""
+        if self.output is not None:
+            try:
+                self.output.changed()
+            except Exception:
+                self.say_once("the background's output could not be told of a change", trace=True)
+
+    def say_once(self, message: str, *, trace: bool = False) -> None:
+        """Logs an error, the first time."""
+        if message not in self._said:
+            self._said.add(message)
+            logger.error(message, exc_info=trace)
+
+    async def let_go(self, seconds: float = 0.0) -> None:
+        """Closes the output when the scene has faded out, or after some seconds by a declick."""
+        assert self.output is not None
+        # A task of its own: who gives up waiting shall not stop the sound dead.
+        closing = asyncio.ensure_future(self.output.aclose(timeout=seconds + DECLICK_SECONDS))
+        try:
+            await asyncio.wait([closing], timeout=seconds)
+        finally:
+            if not closing.done():
+                self.tell(Fact("cut"))
+                await asyncio.wait([closing], timeout=GRACE_SECONDS)
+            if not closing.done():
+                closing.cancel()
+                self.say_once("the background's output does not close; it is left to itself")
+            elif not closing.cancelled() and closing.exception() is not None:
+                self.say_once(f"the background's output did not close in order: {closing.exception()!r}")
+            self.let_go_of_lock()
+            if self.recording is not None:
+                await self.recording.aclose()
 
 
 def slot(fact: Fact) -> tuple[str, ...]:
