@@ -1,4 +1,4 @@
-"""What a call costs: CPU per session of soundscape, of LiveKit's own player, and of the least there is.
+"""What a call costs: CPU per session of soundscape, its drop-in player, LiveKit's own, and of the least there is.
 
     python benchmarks/cpu.py [SECONDS] [SESSIONS]
 
@@ -16,41 +16,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from latency import SCENE, write_sounds
+from latency import write_sounds
 from livekit import rtc
-from livekit.agents import AgentSession, AgentStateChangedEvent, AudioConfig, BackgroundAudioPlayer
-from peer import TrackRoom
-
-from soundscape import RoomOutput, Scene, Soundscape
+from livekit.agents import AgentSession, AgentStateChangedEvent
+from peer import Started, Starter, start_drop_in, start_livekit, start_soundscape
 
 ROUNDS = 3
 STATE_SECONDS = 10.0
 
 
-async def start_soundscape(
-    folder: Path, session: AgentSession[Any], scene: str = SCENE
-) -> Callable[[], Awaitable[None]]:
-    background = Soundscape(Scene.from_toml(scene, folder), seed=1, output=RoomOutput(None)).attach(session)
-    return background.aclose
-
-
-async def start_silent(folder: Path, session: AgentSession[Any]) -> Callable[[], Awaitable[None]]:
+async def start_silent(folder: Path, session: AgentSession[Any]) -> Started:
     return await start_soundscape(folder, session, "[states.thinking]")
 
 
-async def start_livekit(folder: Path, session: AgentSession[Any]) -> Callable[[], Awaitable[None]]:
-    player = BackgroundAudioPlayer(
-        ambient_sound=AudioConfig(str(folder / "bed.wav")), thinking_sound=AudioConfig(str(folder / "tone.wav"))
-    )
-    await player.start(room=TrackRoom().as_room(), agent_session=session)
-    return player.aclose
-
-
-async def start_floor(folder: Path, session: AgentSession[Any]) -> Callable[[], Awaitable[None]]:
+async def start_floor(folder: Path, session: AgentSession[Any]) -> Started:
     source = rtc.AudioSource(48_000, 1, queue_size_ms=600)
     track = rtc.LocalAudioTrack.create_audio_track("floor", source)
     frame = rtc.AudioFrame(bytes(19_200), 48_000, 1, 9_600)
@@ -65,10 +47,16 @@ async def start_floor(folder: Path, session: AgentSession[Any]) -> Callable[[], 
         task.cancel()
         await source.aclose()
 
-    return aclose
+    return track, aclose
 
 
-KINDS = {"soundscape": start_soundscape, "silent": start_silent, "livekit": start_livekit, "floor": start_floor}
+KINDS: dict[str, Starter] = {
+    "soundscape": start_soundscape,
+    "drop-in": start_drop_in,
+    "silent": start_silent,
+    "livekit": start_livekit,
+    "floor": start_floor,
+}
 
 
 async def measure(kind: str, seconds: float, count: int) -> float:
@@ -77,7 +65,7 @@ async def measure(kind: str, seconds: float, count: int) -> float:
         folder = Path(name)
         write_sounds(folder)
         sessions: list[AgentSession[Any]] = [AgentSession() for _ in range(count)]
-        closers = [await KINDS[kind](folder, session) for session in sessions]
+        started = [await KINDS[kind](folder, session) for session in sessions]
         await asyncio.sleep(1.5)
         cpu, wall = time.process_time(), time.perf_counter()
         states = ["listening", "thinking"]
@@ -88,7 +76,7 @@ async def measure(kind: str, seconds: float, count: int) -> float:
                 session.emit("agent_state_changed", AgentStateChangedEvent(old_state=old, new_state=new))  # type: ignore[arg-type]
             await asyncio.sleep(STATE_SECONDS)
         share = (time.process_time() - cpu) / (time.perf_counter() - wall) / count
-        for aclose in closers:
+        for _, aclose in started:
             await aclose()
     return share
 
@@ -103,11 +91,12 @@ def main(seconds: float, count: int) -> None:
     for kind, found in shares.items():
         ratios = {
             other: statistics.median(a / b for a, b in zip(found, shares[other], strict=True))
-            for other in ("livekit", "floor")
+            for other in ("livekit", "floor", "soundscape")
         }
         print(
             f"{kind:11} {100 * statistics.median(found):5.2f} % of a core a session"
             f"   {ratios['livekit']:4.2f} of LiveKit's   {ratios['floor']:4.2f} of the floor"
+            f"   {ratios['soundscape']:4.2f} of soundscape's"
         )
 
 

@@ -1,8 +1,8 @@
-"""How late a change of state is heard: soundscape beside LiveKit's own player, on one session, in one run.
+"""How late a change of state is heard: soundscape, its drop-in player and LiveKit's own, on one session, in one run.
 
     python benchmarks/latency.py [CHANGES]
 
-Both play the same two files: quiet noise, and a tone while the agent thinks. Both publish a real track, read back with
+All play the same two files: quiet noise, and a tone while the agent thinks. All publish a real track, read back with
 `rtc.AudioStream.from_track`. The clock runs from the session's event to the arrival of the 10 ms block in which the
 tone is first there, or for the first time not. What was heard of soundscape is then compared, sample for sample, with
 what a fresh engine renders of the same facts.
@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from livekit import rtc
-from livekit.agents import AgentSession, AgentStateChangedEvent, AudioConfig, BackgroundAudioPlayer
-from peer import TrackRoom
+from livekit.agents import AgentSession, AgentStateChangedEvent
+from peer import SCENE, start_drop_in, start_livekit
 
 from soundscape import RoomOutput, Scene, Soundscape
 from soundscape.engine import Engine
@@ -30,14 +30,6 @@ from soundscape.outputs import to_int16
 from soundscape.outputs.file import write_audio
 
 SAMPLE_RATE = 48_000
-SCENE = """
-[base]
-source = "bed.wav"
-[states.thinking]
-source = "tone.wav"
-[defaults]
-crossfade = 0
-"""
 
 
 def write_sounds(folder: Path) -> None:
@@ -102,17 +94,12 @@ async def main(changes: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_sounds(folder)
-        room = TrackRoom()
-        player = BackgroundAudioPlayer(
-            ambient_sound=AudioConfig(str(folder / "bed.wav")), thinking_sound=AudioConfig(str(folder / "tone.wav"))
-        )
-        await player.start(room=room.as_room(), agent_session=session)
+        players = {"drop-in": await start_drop_in(folder, session), "LiveKit": await start_livekit(folder, session)}
         output = RoomOutput(None)
         background = Soundscape(Scene.from_toml(SCENE, folder), seed=1, output=output).attach(session)
         while output.track is None:
             await asyncio.sleep(0.01)
-        assert room.track is not None
-        taps = {"soundscape": Tap(output.track), "LiveKit": Tap(room.track)}
+        taps = {"soundscape": Tap(output.track)} | {who: Tap(track) for who, (track, _) in players.items()}
         await asyncio.sleep(2)
         events: list[tuple[float, bool]] = []
         for i in range(changes):
@@ -133,16 +120,17 @@ async def main(changes: int) -> None:
                 f"{who:11} median {medians[who]:6.1f} ms   p99 {late[int(0.99 * (len(late) - 1))]:6.1f}"
                 f"   least {late[0]:6.1f}   most {late[-1]:6.1f}   heard {len(late)} of {len(events)}"
             )
-        ratio = medians["soundscape"] / medians["LiveKit"]
-        print(f"soundscape's median is {ratio:.3f} of LiveKit's, 1 / {1 / ratio:.1f}")
+        for who in ("soundscape", "drop-in"):
+            ratio = medians[who] / medians["LiveKit"]
+            print(f"{who}'s median is {ratio:.3f} of LiveKit's, 1 / {1 / ratio:.1f}")
         again = Engine(background.scene, background.clips, seed=background.seed)
         same, silent, other = compared(taps["soundscape"].blocks, background.engine, again)
         print(f"soundscape: {same / 100:.0f} s are the engine's own, {silent} blocks of 10 ms silence, {other} neither")
         print(f"{output.stats}"[:250])
         for tap in taps.values():
             await tap.aclose()
-        await background.aclose()
-        await player.aclose()
+        for aclose in (background.aclose, *(aclose for _, aclose in players.values())):
+            await aclose()
 
 
 if __name__ == "__main__":

@@ -19,40 +19,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from latency import SCENE
-from livekit import rtc
-from livekit.agents import AgentSession, AudioConfig, BackgroundAudioPlayer
-from peer import TrackRoom
+from livekit.agents import AgentSession
+from peer import Starter, start_drop_in, start_livekit, start_soundscape
 from robust import Tap, changes, write_noises
 
-from soundscape import RoomOutput, Scene, Soundscape
-
-Started = tuple[rtc.LocalAudioTrack, Callable[[], Awaitable[None]]]
-
-
-async def start_soundscape(folder: Path, session: AgentSession[Any]) -> Started:
-    output = RoomOutput(None)
-    background = Soundscape(Scene.from_toml(SCENE, folder), seed=1, output=output).attach(session)
-    while output.track is None:
-        await asyncio.sleep(0.001)
-    return output.track, background.aclose
-
-
-async def start_livekit(folder: Path, session: AgentSession[Any]) -> Started:
-    room = TrackRoom()
-    player = BackgroundAudioPlayer(
-        ambient_sound=AudioConfig(str(folder / "bed.wav")), thinking_sound=AudioConfig(str(folder / "tone.wav"))
-    )
-    await player.start(room=room.as_room(), agent_session=session)
-    assert room.track is not None
-    return room.track, player.aclose
-
-
-KINDS = {"soundscape": start_soundscape, "livekit": start_livekit}
+KINDS: dict[str, Starter] = {"soundscape": start_soundscape, "drop-in": start_drop_in, "livekit": start_livekit}
 
 
 async def sessions(kind: str, count: int, folder: Path) -> None:

@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from latency import SAMPLE_RATE, SCENE
+from latency import SAMPLE_RATE
 from livekit import rtc
-from livekit.agents import AgentSession, AgentStateChangedEvent, AudioConfig, BackgroundAudioPlayer
-from peer import TrackRoom
+from livekit.agents import AgentSession, AgentStateChangedEvent
+from peer import SCENE, start_livekit
 
 from soundscape import RoomOutput, Scene, Soundscape
 from soundscape.outputs.file import write_audio
@@ -107,16 +107,12 @@ async def main(what: str, seconds: float) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_noises(folder)
-        room, output = TrackRoom(), RoomOutput(None)
-        player = BackgroundAudioPlayer(
-            ambient_sound=AudioConfig(str(folder / "bed.wav")), thinking_sound=AudioConfig(str(folder / "tone.wav"))
-        )
-        await player.start(room=room.as_room(), agent_session=session)
+        output = RoomOutput(None)
+        track, close_player = await start_livekit(folder, session)
         background = Soundscape(Scene.from_toml(SCENE, folder), seed=1, output=output).attach(session)
         await asyncio.sleep(1)
         assert output.track is not None
-        assert room.track is not None
-        taps = {"soundscape": Tap(output.track), "LiveKit": Tap(room.track)}
+        taps = {"soundscape": Tap(output.track), "LiveKit": Tap(track)}
         await asyncio.sleep(2)
         if what == "held-switch":
             sys.setswitchinterval(0.0002)
@@ -133,7 +129,7 @@ async def main(what: str, seconds: float) -> None:
             f"{stats.changes} changes, median {shares[0]} ms, p99 {shares[1]} ms, {stats.disagreements} disagreements"
         )
         await background.aclose()
-        await player.aclose()
+        await close_player()
 
 
 if __name__ == "__main__":
