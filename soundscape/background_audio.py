@@ -116,7 +116,7 @@ class BackgroundAudioPlayer:
             clips = await asyncio.to_thread(_load, [*self._ambient, *self._thinking])
             run = Run(Engine(scene, clips, seed=seed, history=HISTORY_SECONDS), self._said)
             run.engine.post(Fact("agent", "initializing"))  # whatever its state is: only changes count
-            run.output = await player_output(run.engine, room, options)
+            run.started(await player_output(run.engine, room, options), scene.name)
             run.play_moments()
             self._run, self._place = run, (room, session)
             self._follow(room, session)

@@ -50,6 +50,7 @@ OWNERS = {
     "matplotlib": {"plot"},
     "sounddevice": {"outputs.speakers", "demo"},
     "pytest": {"pytest_plugin"},
+    "opentelemetry": {"plugin.metrics"},
 }
 """Which modules (or packages, with all that is in them) may import a library."""
 

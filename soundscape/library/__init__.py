@@ -23,12 +23,12 @@ from soundscape.clip import Clip, Loop
 from soundscape.cues import to_frames
 from soundscape.exceptions import DecodeError, Problem, SceneError, UsageError
 from soundscape.gain import db_to_linear
-from soundscape.library.shared import load
+from soundscape.library.shared import count_loads, load
 from soundscape.library.sources import list_clips, resolve
 from soundscape.loader import Scene, find_scene
 from soundscape.scene import Loc
 
-__all__ = ["SceneClips", "list_clips", "load", "prewarm", "resolve"]
+__all__ = ["SceneClips", "count_loads", "list_clips", "load", "prewarm", "resolve"]
 
 logger = logging.getLogger("soundscape")
 

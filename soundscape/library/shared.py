@@ -44,7 +44,7 @@ from soundscape.library.decode import decode
 from soundscape.library.loudness import integrated_loudness
 from soundscape.library.sources import open_regular
 
-__all__ = ["load"]
+__all__ = ["count_loads", "load"]
 
 _RECENT_BYTES = 1 << 29
 """How much sound is held for whoever asks next: 46 minutes at 48 kHz. It costs memory only where it is not mapped. What
@@ -71,6 +71,15 @@ _alive: WeakValueDictionary[_Key, Clip] = WeakValueDictionary()
 _recent: OrderedDict[Clip, None] = OrderedDict()
 """Least recently asked for first."""
 _loading: dict[_Key, Future[Clip | None]] = {}
+_loads = {"all": 0, "cache": 0, "file": 0}
+
+
+def count_loads() -> dict[str, int]:
+    """How many clips were loaded in this process so far, by where they were found: in its `memory`, in the machine's
+    `cache`, or in the `file`, to be decoded."""
+    with _lock:
+        loads, cache, file = _loads.values()
+    return {"memory": loads - cache - file, "cache": cache, "file": file}
 
 
 def load(
@@ -95,10 +104,16 @@ def load(
         if clip is None:
             clip = _loaded(file, name, stamp, sample_rate, measured)
     _hold(clip)
-    if stamp is not None:
-        with _lock:
+    with _lock:
+        _loads["all"] += 1
+        if stamp is not None:
             _alive[stamp, sample_rate, measured] = clip
     return clip
+
+
+def _count(origin: str) -> None:
+    with _lock:
+        _loads[origin] += 1
 
 
 def _loaded(file: BinaryIO, name: str, stamp: bytes | None, rate: int, measured: bool) -> Clip:
@@ -178,6 +193,14 @@ def _once(key: _Key, make: Callable[[], Clip | None]) -> Clip | None:
 
 
 def _kept(cache: Cache, content: bytes, rate: int) -> Clip | None:
+    """The clip that was found on disk."""
+    clip = _mapped(cache, content, rate)
+    if clip is not None:
+        _count("cache")
+    return clip
+
+
+def _mapped(cache: Cache, content: bytes, rate: int) -> Clip | None:
     """The clip on disk."""
     entry = cache.read(_entry_key(content, rate))
     if entry is None:
@@ -191,8 +214,9 @@ def _made(cache: Cache, data: BinaryIO, name: str, content: bytes, rate: int) ->
     if (clip := _kept(cache, content, rate)) is not None:
         return clip
     clip = Clip.from_samples(decode(data, name, rate), rate)
+    _count("file")
     cache.write(_entry_key(content, rate), clip.samples, _LOOP.pack(clip.start, clip.period) + clip.seam.tobytes())
-    return _kept(cache, content, rate) or clip
+    return _mapped(cache, content, rate) or clip
 
 
 def _loudness(cache: Cache, clip: Clip, content: bytes) -> float | None:

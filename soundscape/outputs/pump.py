@@ -304,7 +304,7 @@ class Pump:
         self._deep = False
         self._stats.fallbacks += 1
         if self._stats.fallbacks == 1:
-            logger.warning("the background answers late for a while, said once: %s", why)
+            logger.warning("the background answers late for a while, said once: %s", why, extra={"reason": why})
 
     async def _try_again(self) -> None:
         """Whether the clock can be relied on again."""

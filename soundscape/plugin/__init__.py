@@ -194,14 +194,17 @@ class Soundscape(Live):
         self._on("user_state_changed", self._user_state_changed)
         self._on("tool_execution_updated", self._tool_execution_updated)
         self._on("close", self._session_closed)
-        logger.info(
-            "scene %r follows the session", self.scene.name, extra={"scene": self.scene.name, "seed": self.seed}
-        )
+        logger.info("scene %r follows the session", self.scene.name, extra=self._description())
         self._post(Fact("user", session.user_state))
         self._post(Fact("agent", session.agent_state))
         if started or self._given_output is not None:
             self._start()
         return self
+
+    def _description(self) -> dict[str, Any]:
+        """What plays, for who reads the log of many calls; the loudness in LUFS, of what has a level."""
+        loudness = {source: round(clip.lufs, 1) for source, clip in self.clips.items() if clip.lufs is not None}
+        return {"scene": self.scene.name, "seed": self.seed, "clips": len(self.clips), "loudness": loudness}
 
     def _on(self, event: Any, handler: Callable[[Any], None]) -> None:
         def guarded(ev: Any) -> None:
@@ -285,7 +288,7 @@ class Soundscape(Live):
                 await moments.let_go()
             return
         self._given_started = self._given_output is not None
-        run.output = output
+        run.started(output, self.scene.name)
         run.recording = self._recorder.follow(run.engine) if self._recorder else None
         if run.ended:
             await run.let_go()

@@ -14,7 +14,12 @@ from livekit.agents import AgentSession, Plugin
 from soundscape.exceptions import OutputError, UsageError
 from soundscape.outputs import Output, Source
 
-__all__ = ["hold_switch_interval", "output_of", "player_output"]
+__all__ = ["VERSION", "hold_switch_interval", "output_of", "player_output"]
+
+try:
+    VERSION = version("livekit-plugins-soundscape")
+except PackageNotFoundError:  # run from a folder, not installed
+    VERSION = "0"
 
 
 def output_of(session: AgentSession[Any]) -> Output:
@@ -94,11 +99,7 @@ class _LiveKitPlugin(Plugin):
     """Makes the package known to the host's command line."""
 
     def __init__(self) -> None:
-        try:
-            number = version("livekit-plugins-soundscape")
-        except PackageNotFoundError:  # run from a folder, not installed
-            number = "0"
-        super().__init__("soundscape", number, "soundscape.plugin", logging.getLogger("soundscape"))
+        super().__init__("soundscape", VERSION, "soundscape.plugin", logging.getLogger("soundscape"))
 
 
 if threading.current_thread() is threading.main_thread():  # the host refuses any other

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from soundscape.engine import Engine, Fact
 from soundscape.outputs import Output
 from soundscape.plugin.handles import Moments
+from soundscape.plugin.metrics import Report
 from soundscape.recording import RecorderRun
 
 __all__ = ["CLOSE_SECONDS", "Run", "from_the_start", "slot"]
@@ -38,6 +39,7 @@ class Run:
         self.engine = engine
         self.output: Output | None = None
         self.recording: RecorderRun | None = None
+        self._report: Report | None = None
         self.moments: Moments | None = None  # from the start on
         self.posting = False  # facts go to the engine: an output pulls from it, or is about to
         self.starting: asyncio.Task[None] | None = None
@@ -50,6 +52,16 @@ class Run:
     def heard(self) -> int:
         """The frame that is heard next."""
         return 0 if self.output is None else self.output.heard
+
+    def started(self, output: Output, scene: str) -> None:
+        """An output pulls from the engine from now on.
+
+        Args:
+            output: which.
+            scene: the scene's name.
+        """
+        self.output = output
+        self._report = Report(scene, self.engine, output)
 
     def play_moments(self) -> None:
         """From now on sounds of the moment can be asked for."""
@@ -91,6 +103,8 @@ class Run:
             elif not closing.cancelled() and closing.exception() is not None:
                 self.say_once(f"the background's output did not close in order: {closing.exception()!r}")
             self.let_go_of_lock()
+            if self._report is not None:
+                self._report.close()
             if self.recording is not None:
                 await self.recording.aclose()
 

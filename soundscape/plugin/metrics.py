@@ -1,0 +1,137 @@
+"""What an operator sees of many calls: OpenTelemetry's metrics, of the meter `soundscape`.
+
+They go to whatever meter provider the application sets, in the process of the call; without one they go nowhere, and
+cost next to nothing. The thread that keeps the sound going is never asked: a call's counts are looked at now and then,
+on the session's loop, and once more at its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable
+from operator import attrgetter
+
+from opentelemetry.metrics import CallbackOptions, Observation, get_meter
+
+from soundscape.engine import Engine
+from soundscape.library import count_loads
+from soundscape.outputs import Output, Stats
+from soundscape.plugin.host import VERSION
+
+__all__ = ["Report"]
+
+logger = logging.getLogger("soundscape")
+
+REPORT_SECONDS = 5.0
+"""How often a call's counts are looked at: metrics are exported every minute unless said otherwise."""
+
+_meter = get_meter("soundscape", VERSION)
+
+_calls = _meter.create_up_down_counter("soundscape.calls", "{call}", "Backgrounds that play at present")
+_changes = _meter.create_counter("soundscape.state.changes", "{change}", "States that were committed, by state")
+_playbacks = _meter.create_counter("soundscape.playbacks", "{playback}", "Sounds that began, by key")
+_latency = _meter.create_histogram(
+    "soundscape.change.duration",
+    "s",
+    "From a fact to the first sound that tells of it",
+    # The defaults begin at 5 s. What is prompt takes up to 25 ms, what was put off half a second and more.
+    explicit_bucket_boundaries_advisory=[0.005, 0.01, 0.015, 0.02, 0.025, 0.035, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5],
+)
+_COUNTERS = {
+    name: _meter.create_counter(f"soundscape.{metric}", unit, description)
+    for name, metric, unit, description in (
+        ("gaps", "gaps", "{gap}", "How often there was silence in the sound's stead"),
+        ("gap_seconds", "gap.time", "s", "How much silence there was in the sound's stead"),
+        ("fallbacks", "fallbacks", "{fallback}", "How often answers at once were given up for a while"),
+        ("failures", "capture.failures", "{failure}", "Blocks that the room did not take at first"),
+        ("render_seconds", "render.time", "s", "Time that rendering took"),
+        ("seconds", "output.time", "s", "Time for which backgrounds played"),
+    )
+}
+"""By the name of what `Stats` calls it."""
+
+
+def _observe_loads(_: CallbackOptions) -> Iterable[Observation]:
+    return [Observation(number, {"soundscape.clip.origin": origin}) for origin, number in count_loads().items()]
+
+
+_meter.create_observable_counter(
+    "soundscape.clip.loads", [_observe_loads], "{load}", "Sounds that were asked for, by where they were found"
+)
+
+
+class Report:
+    """Tells of one run of a session what happened since it was last told. On the session's loop.
+
+    Args:
+        scene: the scene's name.
+        engine: what plays it.
+        output: where it goes; only a room's counts more than what is in the log.
+    """
+
+    def __init__(self, scene: str, engine: Engine, output: Output) -> None:
+        self._scene = scene
+        self._attributes = {"soundscape.scene": scene}
+        self._engine = engine
+        self._output = output
+        self._stats: Stats | None = getattr(output, "stats", None)
+        self._from = 0.0  # the first frame of which nothing was told
+        self._changes = 0  # that were told
+        self._told: Counter[str] = Counter()
+        _calls.add(1, self._attributes)
+        self._timer: asyncio.TimerHandle | None = None
+        self._again()
+
+    def close(self) -> None:
+        """Tells of all that is left. Twice, nothing more happens."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._tell(math.inf)
+            _calls.add(-1, self._attributes)
+            logger.info("the background ended", extra=self._summary())
+
+    def _again(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(REPORT_SECONDS, self._again)
+        self._tell(self._output.heard)  # what is rendered beyond it may still be taken back
+
+    def _tell(self, until: float) -> None:
+        until = max(until, self._from)
+        log = self._engine.log.copy()  # another thread writes it
+        first, last = (bisect_left(log, frame, key=attrgetter("frame")) for frame in (self._from, until))
+        self._from = until
+        begun = Counter((entry.action, entry.key) for entry in log[first:last])
+        for (action, key), number in begun.items():
+            if action == "commit":
+                _changes.add(number, self._attributes | {"soundscape.state": key})
+            elif action in ("start", "shot"):
+                # Of a sound of the moment the key names its file, of which there may be any number.
+                key = "play" if key.startswith("play ") else key
+                _playbacks.add(number, self._attributes | {"soundscape.key": key})
+        if self._stats is not None:
+            self._tell_stats(self._stats)
+
+    def _tell_stats(self, stats: Stats) -> None:
+        changes = stats.changes
+        latencies = list(stats.latencies)
+        for seconds in latencies[max(0, len(latencies) - (changes - self._changes)) :]:
+            _latency.record(seconds, self._attributes)
+        self._changes = changes
+        if stats.gaps and not self._told["gaps"]:
+            extra = {"gaps": stats.gaps, "gap_seconds": stats.gap_seconds}
+            logger.warning("there was silence in the background's stead, said once", extra=extra)
+        for name, counter in _COUNTERS.items():
+            if more := getattr(stats, name) - self._told[name]:
+                counter.add(more, self._attributes)
+                self._told[name] += more
+
+    def _summary(self) -> dict[str, object]:
+        stats, names = self._stats, ("seconds", "changes", "gaps", "gap_seconds", "fallbacks", "failures")
+        if stats is None:
+            return {"scene": self._scene}
+        counts = {name: getattr(stats, name) for name in names}
+        return {"scene": self._scene, **counts, "latency": stats.latency(), "latency_p99": stats.latency(0.99)}
