@@ -97,7 +97,11 @@ class Report:
 
     def _again(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(REPORT_SECONDS, self._again)
-        self._tell(self._output.heard)  # what is rendered beyond it may still be taken back
+        self.look()
+
+    def look(self) -> None:
+        """Tells of all that was heard since the last look: what is rendered beyond may still be taken back."""
+        self._tell(self._output.heard)
 
     def _tell(self, until: float) -> None:
         until = max(until, self._from)
