@@ -21,7 +21,7 @@ from livekit import api, rtc
 KEY, SECRET = "devkey", "secret-secret-secret-secret-secret-1234"
 GET_IT = "GOBIN=~/bin go install github.com/livekit/livekit-server/cmd/server@v1.13.5"
 WHY_NOT = f"needs LiveKit's server: set LIVEKIT_SERVER to its path, or have livekit-server on the PATH ({GET_IT})"
-LONGEST = 600  # seconds after which a server that nobody stopped stops by itself
+LONGEST = 900  # seconds after which a server that nobody stopped stops by itself
 
 CONFIG = """
 port: {port}
