@@ -33,6 +33,8 @@ __all__ = ["Soundscape", "use"]
 
 logger = logging.getLogger("soundscape")
 
+_STATES = ("agent", "user", "tool", "app")
+
 HISTORY_SECONDS = 3600.0
 """For how long a call's log is kept: a megabyte of a busy call. A recording needs all of it."""
 
@@ -244,7 +246,10 @@ class Soundscape(Live):
         self._begin_close(self._run)
 
     def _post(self, fact: Fact) -> None:
-        """Keeps a fact, and tells the engine once there is an output that pulls from it."""
+        """Keeps a fact, and tells the engine once there is an output that pulls from it. A state that is known already
+        is no news: told, it would be answered, and counted, as a change."""
+        if fact.kind in _STATES and self._facts.get(slot(fact)) == fact:
+            return
         self._facts[slot(fact)] = fact
         if self._run.posting and self._run.closing is None:
             self._run.tell(fact)
