@@ -232,6 +232,9 @@ class Call:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if isinstance(self.agent, Desk):  # a test that failed may have left a tool waiting, and the close with it
+            for gate in self.agent.gates.values():
+                gate.set()
         await self.session.aclose()
         await self.background.aclose()
 
