@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import random
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self, TypeVar
@@ -102,7 +103,9 @@ class Soundscape(Live):
         self._tools: dict[str, str] = {}
         self._facts: dict[tuple[str, ...], Fact] = {}
         self._said: set[str] = set()
+        self._posting = threading.RLock()  # a handler of signals may post as well
         self._closed = False
+        self._closings: set[asyncio.Task[None]] = set()  # of each run that has not let go of everything
         self._run = self._new_run()
 
     @classmethod
@@ -210,6 +213,8 @@ class Soundscape(Live):
 
     def _on(self, event: Any, handler: Callable[[Any], None]) -> None:
         def guarded(ev: Any) -> None:
+            if self._closed:  # within this very event, which is given to all that it had when it began
+                return
             try:
                 handler(ev)
             except Exception:
@@ -248,11 +253,16 @@ class Soundscape(Live):
     def _post(self, fact: Fact) -> None:
         """Keeps a fact, and tells the engine once there is an output that pulls from it. A state that is known already
         is no news: told, it would be answered, and counted, as a change."""
-        if fact.kind in _STATES and self._facts.get(slot(fact)) == fact:
-            return
-        self._facts[slot(fact)] = fact
-        if self._run.posting and self._run.closing is None:
-            self._run.tell(fact)
+        with self._posting:  # threads may post, and none of it may fall between what a start posts and what comes then
+            run = self._run
+            if fact.kind in _STATES and self._facts.get(slot(fact)) == fact:
+                return
+            self._facts[slot(fact)] = fact
+            telling = run.posting and run.closing is None
+            if telling:
+                run.engine.post(fact)
+        if telling:
+            run.changed()
 
     # --- the output -----------------------------------------------------------------------------------------------
 
@@ -276,9 +286,10 @@ class Soundscape(Live):
                     "the output it was given ended with the session's first run; give it none, or a new one"
                 )
             output = self._given_output or output_of(self._session)
-            for fact in sorted(self._facts.values(), key=lambda fact: fact.kind == "agent"):
-                run.engine.post(from_the_start(fact))
-            run.posting = True
+            with self._posting:
+                for fact in sorted(self._facts.values(), key=lambda fact: fact.kind == "agent"):
+                    run.engine.post(from_the_start(fact))
+                run.posting = True
             if self._switch_interval is not None:
                 run.let_go_of_lock = hold_switch_interval(self._switch_interval)
             await output.start(run.engine)
@@ -305,6 +316,8 @@ class Soundscape(Live):
             run.tell(Fact("close"))
             run.closing = asyncio.get_running_loop().create_task(self._close(run), name="soundscape-close")
             run.closing.add_done_callback(_retrieve)
+            run.closing.add_done_callback(self._closings.discard)
+            self._closings.add(run.closing)
 
     async def _close(self, run: Run) -> None:
         in_time = False
@@ -327,20 +340,25 @@ class Soundscape(Live):
         """Fades out and lets go of everything; the end of the session does the same. Twice, nothing more happens.
 
         It waits for the fade, 10 s at most; cancelled, it declicks and lets go in the background.
+
+        Raises:
+            UsageError: this is not the loop that the background was started on.
         """
         run = self._run
+        if run.starting is not None and run.starting.get_loop() is not asyncio.get_running_loop():
+            raise UsageError("aclose is awaited on the session's event loop, on no other")
         self._closed = True
         for event, handler in self._handlers:
             assert self._session is not None
             self._session.off(event, handler)
         self._handlers.clear()
         self._begin_close(run)
-        assert run.closing is not None
         try:
-            if not run.closing.done():
-                await asyncio.wait([run.closing])
+            if self._closings:
+                await asyncio.wait(self._closings)
         except asyncio.CancelledError:
-            run.closing.cancel()
+            for closing in self._closings:
+                closing.cancel()
             raise
 
 

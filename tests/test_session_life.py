@@ -1,0 +1,225 @@
+"""A session's life, as awkward as it may be: attached and closed early, late, twice, from elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from desk import SCENE, Call, Desk, Each
+from livekit.agents import AgentSession
+
+from soundscape import MemoryOutput, OutputError, Scene, Soundscape, UsageError
+from soundscape.outputs import Source
+
+QUIET = Scene.from_toml(SCENE)
+
+
+def committed(background: Soundscape) -> list[str]:
+    return [entry.key for entry in background.engine.log if entry.action == "commit"]
+
+
+def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "soundscape"]
+
+
+def test_it_may_be_attached_before_the_loop_runs() -> None:
+    """The first state starts it then."""
+    with asyncio.Runner() as runner:
+        runner.get_loop()  # the host asks for one
+        output = Each()
+        session: AgentSession[None] = AgentSession()
+        background = Soundscape(QUIET, output=output).attach(session)
+
+        async def call() -> None:
+            await session.start(Desk())
+            while background.state != "listening":
+                await output.change()
+            await session.aclose()
+            await background.aclose()
+
+        runner.run(call())
+    assert committed(background) == ["listening", "none"]
+
+
+async def test_a_session_that_was_closed_is_followed_when_it_is_started_again() -> None:
+    session: AgentSession[None] = AgentSession()
+    await session.start(Desk())
+    await session.aclose()
+    output = Each()
+    background = Soundscape(QUIET, output=output).attach(session)
+    await output.change()
+    assert committed(background) == ["initializing"]
+    await session.start(Desk())
+    await session.aclose()
+    await background.aclose()
+    assert committed(background) == ["initializing", "listening", "none"]
+
+
+async def test_two_backgrounds_in_one_session() -> None:
+    """Each follows it for itself: one may go, and the other goes on."""
+    async with Call(Desk("Yes.", "Yes.")) as call:
+        other = Soundscape(QUIET, output=Each()).attach(call.session)
+        await call.asks()
+        await other.aclose()
+        await call.asks()
+    turn = ["thinking", "speaking", "listening"]
+    assert committed(other) == ["listening", *turn, "none"]
+    assert call.states == ["initializing", "listening", *turn, *turn, "none"]
+
+
+async def test_nothing_is_told_after_the_close() -> None:
+    async with Call(Desk()) as call:
+        await call.session.aclose()
+        call.background.set_state("on_hold")
+        facts = list(call.background.engine.facts)
+        call.output.changed()
+        assert call.background.engine.facts == facts
+    assert call.states == ["initializing", "listening", "none"]
+
+
+class Gated(Each):
+    """Starts, and closes, when it is let; or cannot be had, which it says then."""
+
+    def __init__(self, *, broken: bool = False) -> None:
+        super().__init__()
+        self.starts, self.closes = asyncio.Event(), asyncio.Event()
+        self.begun = asyncio.Event()
+        self.closed = False
+        self._broken = broken
+
+    async def start(self, source: Source) -> None:
+        self.begun.set()
+        await self.starts.wait()
+        if self._broken:
+            raise OutputError("the device is gone")
+        await super().start(source)
+
+    async def aclose(self, *, timeout: float = 0.0) -> None:
+        await self.closes.wait()
+        await super().aclose(timeout=timeout)
+        self.closed = True
+
+
+@pytest.mark.parametrize("broken", [False, True])
+async def test_a_session_that_closes_while_the_output_starts(broken: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """What starts after all is let go of, and no task is left."""
+    tasks = asyncio.all_tasks()
+    output = Gated(broken=broken)
+    session: AgentSession[None] = AgentSession()
+    background = Soundscape(QUIET, output=output).attach(session)
+    await session.start(Desk())
+    await output.begun.wait()
+    await session.aclose()
+    output.starts.set()
+    output.closes.set()
+    await background.aclose()
+    assert output.closed is not broken
+    assert complaints(caplog) == (["no background in this session: the device is gone"] if broken else [])
+    assert {task for task in asyncio.all_tasks() - tasks if task.get_name().startswith("soundscape")} == set()
+
+
+async def test_the_close_waits_for_an_earlier_run_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session may be started again while its first background still fades; both are gone after the close."""
+    outputs = [Gated(), Gated()]
+    left = iter(outputs)
+    monkeypatch.setattr("soundscape.plugin.output_of", lambda _: next(left))  # there is no room without a server
+    session: AgentSession[None] = AgentSession()
+    background = Soundscape(QUIET).attach(session)
+    for output in outputs:
+        output.starts.set()
+        await session.start(Desk())
+        await output.begun.wait()
+        await session.aclose()
+    closing = asyncio.create_task(background.aclose())
+    outputs[1].closes.set()
+    while not outputs[1].closed:
+        await asyncio.sleep(0)
+    done, _ = await asyncio.wait([closing], timeout=0.05)
+    assert not done
+    outputs[0].closes.set()
+    await closing
+    assert outputs[0].closed
+
+
+async def test_it_may_be_closed_within_an_event_of_the_session(caplog: pytest.LogCaptureFixture) -> None:
+    """Also where its task runs at once, as an eager one does (Python 3.12): the event it was closed in, which is given
+    to it all the same, starts nothing."""
+    session: AgentSession[None] = AgentSession()
+    background = Soundscape(QUIET, output=Each())
+    closing: list[Any] = []
+
+    def close(_: object) -> None:
+        if not closing:
+            closing.append(background.aclose())
+            closing[0].send(None)
+
+    session.on("agent_state_changed", close)
+    background.attach(session)
+    await asyncio.sleep(0)
+    with caplog.at_level(logging.WARNING, "soundscape"):
+        await session.start(Desk())
+        closing[0].close()
+        await background.aclose()
+        await session.aclose()
+    assert committed(background) == ["initializing", "none"]
+    assert complaints(caplog) == []
+
+
+async def test_it_is_closed_on_the_sessions_loop_only() -> None:
+    """On another one it would wait for what never comes there; that is said at once, and nothing has happened."""
+    async with Call(Desk("Yes.")) as call:
+        with pytest.raises(UsageError, match="on the session's event loop"):
+            await asyncio.to_thread(asyncio.run, call.background.aclose())
+        await call.asks()
+    assert call.states[-4:] == ["thinking", "speaking", "listening", "none"]
+
+
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("restless")
+async def test_what_a_thread_says_while_it_starts_is_not_lost() -> None:
+    """The more there is to be told at the start, the longer that takes: here the levels of a thousand buses."""
+    scene = Scene.from_toml("".join(f"[buses.bus{number}]\nlevel_lu = -20\n" for number in range(1_000)))
+    for turn in range(30):
+        background = Soundscape(scene, output=(output := MemoryOutput(paced=False)))
+        for number in range(1_000):
+            background.set_gain(f"bus{number}", -6)
+        thread = threading.Timer(turn / 10_000, background.set_state, ("on_hold",))
+        background.attach(AgentSession())
+        thread.start()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        thread.join()
+        output.pull(480)
+        assert background.state == "on_hold"
+        await background.aclose()
+
+
+class Wrong(MemoryOutput):
+    """Raises what the session would let through: a `TypeError` in a handler makes its start fail."""
+
+    def changed(self) -> None:
+        raise TypeError("boom")
+
+
+async def test_a_type_error_does_not_reach_the_session(caplog: pytest.LogCaptureFixture) -> None:
+    session: AgentSession[None] = AgentSession()
+    background = Soundscape(QUIET, output=Wrong()).attach(session)
+    await asyncio.sleep(0)
+    await session.start(Desk())
+    assert session.agent_state == "listening"
+    await session.aclose()
+    await background.aclose()
+    assert complaints(caplog) == ["the background's output could not be told of a change"]
