@@ -21,6 +21,7 @@ import json
 import re
 import shlex
 import shutil
+import threading
 import tomllib
 import wave
 from collections.abc import Callable, Iterator
@@ -241,6 +242,7 @@ def test_examples(
         printed = capsys.readouterr().out
         # A command that goes wrong is on the page only where what it says is, too.
         assert sitting.names["status"] == 0 or shown, place
+    assert "soundscape-output" not in [thread.name for thread in threading.enumerate()], "what is started is closed"
 
 
 def tidy(text: str) -> str:
