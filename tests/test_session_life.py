@@ -7,6 +7,7 @@ import logging
 import sys
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -223,3 +224,14 @@ async def test_a_type_error_does_not_reach_the_session(caplog: pytest.LogCapture
     await session.aclose()
     await background.aclose()
     assert complaints(caplog) == ["the background's output could not be told of a change"]
+
+
+async def test_an_event_that_is_not_understood_is_logged_and_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+    """As another version of the host may send one: what it stumbles over is a `TypeError`."""
+    async with Call(Desk("Yes.")) as call:
+        tool = SimpleNamespace(call_id=["call", 1], name="orders")
+        strange: Any = SimpleNamespace(update=SimpleNamespace(type="tool_call_started", function_call=tool))
+        call.session.emit("tool_execution_updated", strange)
+        await call.asks()
+    assert complaints(caplog) == ["the background could not take 'tool_execution_updated'"]
+    assert call.states[-4:] == ["thinking", "speaking", "listening", "none"]
