@@ -116,10 +116,11 @@ class BackgroundAudioPlayer:
             clips = await asyncio.to_thread(_load, [*self._ambient, *self._thinking])
             run = Run(Engine(scene, clips, seed=seed, history=HISTORY_SECONDS), self._said)
             run.engine.post(Fact("agent", "initializing"))  # whatever its state is: only changes count
-            run.started(await player_output(run.engine, room, options), scene.name)
+            output = await player_output(run.engine, room, options)
             run.play_moments()
             self._run, self._place = run, (room, session)
-            self._follow(room, session)
+            self._follow(session)
+            run.started(output, scene.name, self._left)
             logger.info("background audio plays", extra={"seed": seed})
             if bed is not None and not isinstance(bed.source, str):
                 self._play(run, bed, loop=None)
@@ -171,19 +172,12 @@ class BackgroundAudioPlayer:
         assert run.moments is not None
         return run.moments.play(audio, loop=loop, stream_timeout=self._stream_timeout)
 
-    def _follow(self, room: Any, session: AgentSession[Any] | None) -> None:
-        """Hears of changes of state, and of the room's end."""
-        # A stand-in for a room may tell nothing.
-        followed = [(session, "agent_state_changed", self._changed), (room, "disconnected", self._disconnected)]
-        emitters: list[tuple[Any, Any, Any]] = [entry for entry in followed if hasattr(entry[0], "on")]
-        for emitter, event, handler in emitters:
-            emitter.on(event, handler)
-
-        def leave() -> None:
-            for emitter, event, handler in emitters:
-                emitter.off(event, handler)
-
-        self._leave = leave
+    def _follow(self, session: AgentSession[Any] | None) -> None:
+        """Hears of changes of state."""
+        self._leave = _nothing
+        if session is not None:
+            session.on("agent_state_changed", self._changed)
+            self._leave = partial(session.off, "agent_state_changed", self._changed)
 
     def _changed(self, event: Any) -> None:
         try:
@@ -205,7 +199,7 @@ class BackgroundAudioPlayer:
         else:
             self._made = self._play(run, self._thinking, loop=None)
 
-    def _disconnected(self, *_: object) -> None:
+    def _left(self) -> None:
         self._leaving = asyncio.get_running_loop().create_task(self.aclose(), name="soundscape-close")
 
 

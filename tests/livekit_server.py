@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -82,11 +83,16 @@ class LiveKitServer:
         grants = api.VideoGrants(room_join=True, room=room)
         return api.AccessToken(KEY, SECRET).with_identity(name).with_grants(grants).to_jwt()
 
-    async def join(self, name: str, room: str = "call") -> rtc.Room:
-        """Somebody in a room."""
+    async def join(self, name: str, room: str = "call", url: str | None = None) -> rtc.Room:
+        """Somebody in a room, over the server's own address unless said."""
         joined = rtc.Room()
-        await joined.connect(self.url, self.token(name, room))
+        await joined.connect(url or self.url, self.token(name, room))
         return joined
+
+    async def delete(self, room: str) -> None:
+        """Ends a room, as an application's backend does."""
+        async with api.LiveKitAPI(f"http://127.0.0.1:{self.port}", KEY, SECRET) as backend:
+            await backend.room.delete_room(api.DeleteRoomRequest(room=room))
 
 
 @contextmanager
@@ -99,6 +105,48 @@ def running(folder: Path) -> Iterator[LiveKitServer]:
         yield server
     finally:
         server.stop()
+
+
+class Line:
+    """What the signal connection goes over, to be cut and mended; media take their own way."""
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self._port = free_port(socket.SOCK_STREAM)
+        self.url = f"ws://127.0.0.1:{self._port}"
+        self._server: asyncio.Server | None = None
+        self._open = asyncio.Event()
+        self._ends: set[asyncio.StreamWriter] = set()
+        self._pipes: set[asyncio.Task[None]] = set()
+
+    async def mend(self) -> None:
+        """From now on connections are taken, and those that wait go on."""
+        self._open.set()
+        if self._server is None:
+            self._server = await asyncio.start_server(self._taken, "127.0.0.1", self._port)
+
+    async def cut(self, *, refuse: bool) -> None:
+        """Ends those there are, without a farewell. Others are refused, or wait."""
+        self._open.clear()
+        if self._server is not None and refuse:
+            self._server.close()
+            self._server = None
+        for end in self._ends:
+            end.transport.abort()
+        await asyncio.gather(*self._pipes, return_exceptions=True)
+
+    async def _taken(self, near: asyncio.StreamReader, near_end: asyncio.StreamWriter) -> None:
+        await self._open.wait()
+        far, far_end = await asyncio.open_connection("127.0.0.1", self._to)
+        for reader, writer in ((near, far_end), (far, near_end)):
+            self._ends.add(writer)
+            self._pipes.add(asyncio.create_task(self._pipe(reader, writer)))
+
+    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+        writer.close()
 
 
 class Caller:

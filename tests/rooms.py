@@ -52,7 +52,7 @@ class Room(rtc.EventEmitter[Any]):
     def disconnect(self) -> None:
         self.connected = False
         self.track_publications.clear()
-        self.emit("disconnected", "ROOM_CLOSED")
+        self.emit("connection_state_changed", rtc.ConnectionState.CONN_DISCONNECTED)
 
     @property
     def room(self) -> rtc.Room:

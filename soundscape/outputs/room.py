@@ -95,6 +95,11 @@ class RoomOutput:
         self._leaving: asyncio.Task[None] | None = None  # a cancelled aclose's: a task that nobody holds may vanish
 
     @property
+    def room(self) -> rtc.Room | None:
+        """Where it publishes."""
+        return self._room
+
+    @property
     def track(self) -> rtc.LocalAudioTrack | None:
         """The track, from `start` to the end."""
         return self._track

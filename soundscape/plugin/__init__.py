@@ -41,7 +41,7 @@ HISTORY_SECONDS = 3600.0
 
 
 class Soundscape(Live):
-    """A background that follows one session.
+    """A background that follows one session, until it closes or its room is disconnected for good.
 
     Everything is checked and every clip is loaded before the constructor returns: afterwards nothing can fail for a
     reason that was in the file.
@@ -226,8 +226,8 @@ class Soundscape(Live):
         self._session.on(event, guarded)
 
     def _agent_state_changed(self, ev: Any) -> None:
-        if self._run.closing is not None:
-            # A session that is started again gets its background again.
+        if self._run.closing is not None and ev.old_state == "initializing":
+            # A session that is started again gets its background again; one that goes on without its room does not.
             self._run = self._new_run()
             self._tools.clear()
             assert self._session is not None
@@ -304,12 +304,17 @@ class Soundscape(Live):
                 await moments.let_go()
             return
         self._given_started = self._given_output is not None
-        run.started(output, self.scene.name)
+        run.started(output, self.scene.name, lambda: self._room_left(run))
         run.recording = self._recorder.follow(run.engine) if self._recorder else None
         if run.ended:
             await run.let_go()
 
     # --- the close ------------------------------------------------------------------------------------------------
+
+    def _room_left(self, run: Run) -> None:
+        """Nobody hears the fade: it ends at once, also one that began before."""
+        self._begin_close(run)
+        run.tell(Fact("cut"))
 
     def _begin_close(self, run: Run) -> None:
         if run.closing is None:
@@ -329,12 +334,14 @@ class Soundscape(Live):
             run.ended = True
             if run.starting is not None:
                 run.starting.cancel()
-            if run.output is not None:
-                await run.let_go(CLOSE_SECONDS if in_time else 0.0)
-            else:
-                run.let_go_of_lock()
-            if run.moments is not None:
-                await run.moments.let_go()
+            try:
+                if run.output is not None:
+                    await run.let_go(CLOSE_SECONDS if in_time else 0.0)
+                else:
+                    run.let_go_of_lock()
+            finally:  # also of a close that was cancelled
+                if run.moments is not None:
+                    await run.moments.let_go()
 
     async def aclose(self) -> None:
         """Fades out and lets go of everything; the end of the session does the same. Twice, nothing more happens.

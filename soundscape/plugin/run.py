@@ -9,6 +9,7 @@ from collections.abc import Callable
 from soundscape.engine import Engine, Fact
 from soundscape.outputs import Output
 from soundscape.plugin.handles import Moments
+from soundscape.plugin.host import when_left
 from soundscape.plugin.metrics import Report
 from soundscape.recording import RecorderRun
 
@@ -45,6 +46,7 @@ class Run:
         self.starting: asyncio.Task[None] | None = None
         self.closing: asyncio.Task[None] | None = None
         self.ended = False
+        self._hear_no_more: Callable[[], None] = lambda: None  # of the room's end
         self.let_go_of_lock: Callable[[], None] = lambda: None
         self._said = said
 
@@ -53,14 +55,16 @@ class Run:
         """The frame that is heard next."""
         return 0 if self.output is None else self.output.heard
 
-    def started(self, output: Output, scene: str) -> None:
+    def started(self, output: Output, scene: str, left: Callable[[], None]) -> None:
         """An output pulls from the engine from now on.
 
         Args:
             output: which.
             scene: the scene's name.
+            left: called when the output's room, if it has one, is disconnected for good.
         """
         self.output = output
+        self._hear_no_more = when_left(getattr(output, "room", None), left)
         self._report = Report(scene, self.engine, output)
 
     def play_moments(self) -> None:
@@ -94,6 +98,7 @@ class Run:
         try:
             await asyncio.wait([closing], timeout=seconds)
         finally:
+            self._hear_no_more()
             if not closing.done():
                 self.tell(Fact("cut"))
                 await asyncio.wait([closing], timeout=GRACE_SECONDS)
