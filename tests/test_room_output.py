@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -492,6 +492,45 @@ async def test_a_room_that_refuses_is_an_output_error_and_may_be_tried_again() -
     assert output.publication is not None
     await output.aclose()
     assert not output_threads()
+
+
+class Unconnected(StandIn):
+    """Has no participant until it is connected."""
+
+    @property
+    def local_participant(self) -> Any:
+        if not self.connected:
+            raise RuntimeError("cannot access local participant before connecting")
+        return self
+
+    @local_participant.setter
+    def local_participant(self, _: Any) -> None: ...
+
+
+async def test_a_room_that_is_about_to_be_connected_is_waited_for() -> None:
+    room = Unconnected()
+    room.connected = False
+    output = RoomOutput(room.room)
+    starting = asyncio.create_task(output.start(Ramp()))
+    await asyncio.sleep(0.1)
+    assert not starting.done()
+    room.connected = True
+    await starting
+    assert output.publication is not None
+    await output.aclose()
+    await until_no_thread_is_left()
+
+
+async def test_a_close_before_the_room_is_connected_ends_the_start() -> None:
+    room = Unconnected()
+    room.connected = False
+    output = RoomOutput(room.room)
+    starting = asyncio.create_task(output.start(Ramp()))
+    await asyncio.sleep(0.05)
+    await output.aclose()
+    await starting
+    assert room.track_publications == {}
+    await until_no_thread_is_left()
 
 
 async def test_a_room_that_was_never_connected_is_an_output_error() -> None:

@@ -27,6 +27,8 @@ __all__ = ["NativeQueue", "RoomOutput"]
 
 logger = logging.getLogger("soundscape")
 
+_CONNECT_SECONDS = 5.0
+_POLL_SECONDS = 0.02
 _PUBLISH_SECONDS = 10.0
 _UNPUBLISH_SECONDS = 1.0
 _LET_GO_SECONDS = 1.0
@@ -51,7 +53,7 @@ class RoomOutput:
     """Publishes the sound as a track of its own.
 
     Args:
-        room: the connected room; `None` publishes nothing and offers `track` alone, for tests.
+        room: the room, connected or about to be; `None` publishes nothing and offers `track` alone, for tests.
         track_name: front ends look for this name; it is also how the publication is found again after a reconnect,
             which gives it another SID. Unique in the room, please.
         options: how the track is published. Unless given: no DTX, which chops a quiet bed into pieces, and a bit rate
@@ -119,7 +121,8 @@ class RoomOutput:
         """Publishes the track and begins to pump. After a failure it may be called again.
 
         Raises:
-            OutputError: the track cannot be published.
+            OutputError: the track cannot be published, or the room is not connected: one that never was is waited for,
+                for 5 s.
             UsageError: it was started before, or the source's rate has no whole number of frames in 10 ms.
         """
         if source.sample_rate % 100:
@@ -177,6 +180,9 @@ class RoomOutput:
         room = self._room
         if room is None:
             return
+        await self._connected(room)
+        if self._closed:
+            return
         if not room.isconnected():  # LiveKit would wait for ever in a room that was left
             raise OutputError("the room does not take the background: it is not connected")
         publishing = asyncio.create_task(
@@ -193,6 +199,14 @@ class RoomOutput:
             raise
         except Exception as error:  # LiveKit raises bare ones
             raise OutputError(f"the room does not take the background: {error}") from error
+
+    async def _connected(self, room: rtc.Room) -> None:
+        """Waits for a room that is about to be connected: `session.start` connects a job's, and the session's first
+        state may come before that (seen in a worker's first job)."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                while not (room.isconnected() or self._closed or _was_connected(room)):
+                    await asyncio.sleep(_POLL_SECONDS)
 
     async def _withdraw(self, publishing: asyncio.Task[rtc.LocalTrackPublication]) -> None:
         """Takes back what is still being published: cancelled, it would appear all the same, in nobody's books."""
@@ -263,6 +277,13 @@ class RoomOutput:
             await asyncio.wait([pumping])
         if native is not None:
             await native.aclose()
+
+
+def _was_connected(room: rtc.Room) -> bool:
+    try:
+        return room.local_participant is not None
+    except Exception:  # a bare one
+        return False
 
 
 class _OutputThread:
