@@ -2,15 +2,23 @@
 
     python examples/agent.py dev
 
-needs LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET; the models are called through LiveKit's inference service.
+needs LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET. With LiveKit Cloud the models are called through its
+inference service. With a server of your own no other key is needed: a script answers what the caller types. In two
+terminals:
+
+    livekit-server --dev
+    LIVEKIT_URL=ws://127.0.0.1:7880 LIVEKIT_API_KEY=devkey LIVEKIT_API_SECRET=secret python examples/agent.py dev
+
+and then join any room of it, with any client of LiveKit's that has a chat.
 """
 
 from livekit.agents import Agent, AgentServer, AgentSession, JobContext, cli
 
 import soundscape
-from soundscape import Soundscape
+from soundscape import Soundscape, prewarm
+from soundscape.demo.models import models
 
-server = AgentServer()
+server = AgentServer(setup_fnc=prewarm("office"))  # no call waits for a decode
 
 
 class Assistant(Agent):
@@ -24,9 +32,7 @@ class Assistant(Agent):
 @server.rtc_session()
 async def entrypoint(ctx: JobContext) -> None:
     session: AgentSession[None] = AgentSession(
-        stt="deepgram/nova-3",
-        llm="openai/gpt-4.1-mini",
-        tts="cartesia/sonic-3",
+        **models(stt="deepgram/nova-3", llm="openai/gpt-4.1-mini", tts="cartesia/sonic-3")
     )
     # The line. `session.use(...)` does the same; this spelling is known to type checkers.
     soundscape.use(session, Soundscape.from_file("office"))

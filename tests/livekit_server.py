@@ -1,18 +1,18 @@
-"""LiveKit's own server for tests, on this machine alone, and callers who listen in its rooms."""
+"""LiveKit's own server for tests, on this machine alone, workers who take its jobs, and callers who listen."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ port: {port}
 bind_addresses: ["127.0.0.1"]
 rtc: {{ tcp_port: {tcp}, udp_port: {udp}, node_ip: 127.0.0.1, use_external_ip: false, enable_loopback_candidate: true }}
 keys: {{ {key}: {secret} }}
+room: {{ departure_timeout: 1 }}
 logging: {{ level: error }}
 """
 
@@ -143,10 +144,101 @@ class Line:
             self._pipes.add(asyncio.create_task(self._pipe(reader, writer)))
 
     async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
+        with suppress(ConnectionError):
             while data := await reader.read(65_536):
                 writer.write(data)
         writer.close()
+
+
+class Worker:
+    """A worker process with all that it starts, in a session of its own.
+
+    Args:
+        server: whose jobs it takes.
+        command: the program and its arguments, as for Python.
+        log: where its output goes.
+        environment: what it is given beside ours.
+    """
+
+    def __init__(self, server: LiveKitServer, command: list[str], log: Path, environment: Mapping[str, str]) -> None:
+        self.log = log
+        keys = {"LIVEKIT_URL": server.url, "LIVEKIT_API_KEY": KEY, "LIVEKIT_API_SECRET": SECRET}
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("LIVEKIT_")}
+        ours["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)  # the package that is tested
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                ["timeout", "--foreground", str(LONGEST), sys.executable, *command],
+                env={**ours, **keys, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    @property
+    def number(self) -> int:
+        """Of its session, by which a job knows whose it is."""
+        return self._process.pid
+
+    def output(self) -> str:
+        return self.log.read_text("utf-8", "replace")
+
+    async def registered(self) -> None:
+        """Waits until the server knows it."""
+        async with asyncio.timeout(60):
+            while "registered worker" not in self.output():
+                assert self._process.poll() is None, self.output()
+                await asyncio.sleep(0.05)
+
+    def processes(self) -> list[int]:
+        """Those of its session that run."""
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # it has just ended
+                state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
+                if int(session) == self.number and state != "Z":
+                    found.append(int(stat.parent.name))
+        return found
+
+    def terminate(self) -> None:
+        """SIGTERM to the worker, which `timeout` hands on, and to nothing that it started."""
+        self._process.terminate()
+
+    async def ended(self, seconds: float = 30) -> int:
+        """Waits until it and all that it started are gone. Returns its exit status."""
+        async with asyncio.timeout(seconds):
+            while self._process.poll() is None or self.processes():
+                await asyncio.sleep(0.05)
+        assert self._process.returncode is not None
+        return self._process.returncode
+
+    def kill(self) -> None:
+        """Ends what is left, until nothing is."""
+        while left := self.processes():
+            for process in left:
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+            self._process.poll()
+            time.sleep(0.02)
+        self._process.wait(10)
+
+
+@contextmanager
+def working(
+    server: LiveKitServer, command: list[str], log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[Worker]:
+    worker = Worker(server, command, log, environment or {})
+    try:
+        yield worker
+    finally:
+        worker.kill()
+
+
+def level(samples: npt.NDArray[np.int16], hertz: float) -> float:
+    """The amplitude of a tone; full scale is 1."""
+    window = np.hanning(len(samples))
+    turns = np.exp(-2j * np.pi * hertz * np.arange(len(samples)) / 48_000)
+    return float(2 * abs(np.dot(samples / 32_768 * window, turns)) / window.sum())
 
 
 class Caller:
@@ -179,6 +271,14 @@ class Caller:
         """What came from a time of the loop's on."""
         blocks = [block for block, time in zip(self.blocks, self.times, strict=True) if time >= at]
         return np.concatenate(blocks) if blocks else np.zeros(0, np.int16)
+
+    async def next(self, seconds: float) -> npt.NDArray[np.int16]:
+        """What comes from now on."""
+        at = asyncio.get_running_loop().time() + 0.2  # what was sent before is on its way
+        async with asyncio.timeout(20):
+            while len(self.since(at)) < seconds * 48_000:
+                await asyncio.sleep(0.02)
+        return self.since(at)
 
     async def leave(self) -> None:
         await self.room.disconnect()

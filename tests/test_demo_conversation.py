@@ -16,6 +16,7 @@ from livekit.agents import AgentSession
 from numpy.typing import NDArray
 
 from soundscape.demo.conversation import Timing, Turn, converse
+from soundscape.demo.models import models
 from soundscape.demo.scripted import Completion, PacedVoice, ToolCall
 from soundscape.demo.voice import speak
 
@@ -304,3 +305,20 @@ def test_a_text_without_a_letter_is_a_short_silence() -> None:
 def test_a_sample_rate_too_low_for_speech_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 8000"):
         speak("Hello", sample_rate=4000)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "scripted"),
+    [
+        ("LIVEKIT_URL", "wss://shop.livekit.cloud", False),
+        ("LIVEKIT_URL", "ws://127.0.0.1:7880", True),
+        ("LIVEKIT_INFERENCE_API_KEY", "key", False),
+    ],
+)
+def test_a_script_answers_only_where_livekits_models_cannot_be_reached(
+    name: str, value: str, scripted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for other in ("LIVEKIT_URL", "LIVEKIT_INFERENCE_API_KEY"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, value)
+    assert (models(llm="openai/gpt-4.1-mini") == {"llm": "openai/gpt-4.1-mini"}) is not scripted

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from livekit import rtc
 from livekit.agents import Agent, AgentSession
-from livekit_server import WHY_NOT, Caller, Line, LiveKitServer, find_server, running
+from livekit_server import WHY_NOT, Caller, Line, LiveKitServer, find_server, level, running
 
 from soundscape import RoomOutput, Scene, Soundscape
 from soundscape.background_audio import BackgroundAudioPlayer
@@ -49,21 +48,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def level(samples: npt.NDArray[np.int16], hertz: float) -> float:
-    """The amplitude of a tone; full scale is 1."""
-    window = np.hanning(len(samples))
-    turns = np.exp(-2j * np.pi * hertz * np.arange(len(samples)) / 48_000)
-    return float(2 * abs(np.dot(samples / 32_768 * window, turns)) / window.sum())
-
-
 async def levels(caller: Caller, seconds: float = 0.4) -> dict[str, float]:
     """Of each tone, in what comes from now on."""
-    loop = asyncio.get_running_loop()
-    at = loop.time() + 0.2  # what was sent before is on its way
-    async with asyncio.timeout(20):
-        while len(caller.since(at)) < seconds * 48_000:
-            await asyncio.sleep(0.02)
-    return {name: level(caller.since(at), hertz) for name, hertz in HERTZ.items()}
+    heard = await caller.next(seconds)
+    return {name: level(heard, hertz) for name, hertz in HERTZ.items()}
 
 
 def follow(session: AgentSession[Any], room: rtc.Room, folder: Path) -> Soundscape:
@@ -110,6 +98,20 @@ async def gone() -> None:
             await asyncio.sleep(0.01)
         while "soundscape-output" in [thread.name for thread in threading.enumerate()]:
             await asyncio.sleep(0.01)
+
+
+async def test_a_session_that_is_there_before_its_room_is_connected_has_its_bed(
+    server: LiveKitServer, folder: Path
+) -> None:
+    caller = Caller(await server.join("caller", "early"))
+    room = rtc.Room()
+    background = follow(AgentSession(), room, folder)
+    await asyncio.sleep(0.1)
+    await room.connect(server.url, server.token("agent", "early"))
+    assert await levels(caller) == about(0.1, 0)
+    await background.aclose()
+    await room.disconnect()
+    await caller.leave()
 
 
 async def test_after_a_crash_of_the_server_there_is_one_track_and_the_present_state_is_heard(

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,12 +66,12 @@ class ScriptedLLM(llm.LLM[Any]):
     """A model that knows beforehand what it will say.
 
     Args:
-        completions: Played one for each request, in order.
+        completions: Played one for each request, in order; may be endless.
     """
 
-    def __init__(self, completions: Sequence[Completion]) -> None:
+    def __init__(self, completions: Iterable[Completion]) -> None:
         super().__init__()
-        self._completions = tuple(completions)
+        self._completions = iter(completions)
         self._requests = 0
 
     @property
@@ -97,9 +97,9 @@ class ScriptedLLM(llm.LLM[Any]):
         Raises:
             IndexError: The script has no further completion.
         """
-        if self._requests >= len(self._completions):
-            raise IndexError(f"the script ends after {len(self._completions)} completions")
-        completion = self._completions[self._requests]
+        completion = next(self._completions, None)
+        if completion is None:
+            raise IndexError(f"the script ends after {self._requests} completions")
         self._requests += 1
         return _ScriptedAnswer(
             self,
