@@ -236,3 +236,40 @@ async def test_the_example_talks_to_a_caller_who_types_without_any_key_of_a_mode
     worker.terminate()
     await worker.ended()
     in_order(worker)
+
+
+@pytest.mark.parametrize("rooms", [4, pytest.param(20, marks=pytest.mark.slow)])
+async def test_callers_of_two_workers_hear_their_own_rooms_and_nobody_elses(
+    rooms: int, server: LiveKitServer, tmp_path: Path, stack: AsyncExitStack
+) -> None:
+    tones = {f"of {rooms}, {number}": (300 + 200 * number, 400 + 200 * number) for number in range(rooms)}
+    for room, (bed, think) in tones.items():
+        write_scene(tmp_path, room, bed, think)
+    workers = [start(stack, server, tmp_path, name=name) for name in ("first", "second")]
+    await asyncio.gather(*(worker.registered() for worker in workers))
+    calls = [await Call.join(stack, server, room, bed=bed, think=think) for room, (bed, think) in tones.items()]
+    await asyncio.gather(*(call.until("listening") for call in calls))
+    await asyncio.gather(*(call.hears(call.bed) for call in calls))
+    for thinking, waiting in ((calls[::2], calls[1::2]), (calls[1::2], calls[::2])):
+        told_before = [len(call.states) for call in waiting]
+        await asyncio.gather(*(call.say() for call in thinking))
+        await asyncio.gather(*(call.until("thinking") for call in thinking))
+        await asyncio.gather(*(call.hears(call.bed, call.think) for call in thinking))
+        await asyncio.gather(*(call.hears(call.bed) for call in waiting))
+        assert [len(call.states) for call in waiting] == told_before
+        await asyncio.gather(*(call.until("speaking") for call in thinking))
+        await asyncio.gather(*(call.until("listening") for call in thinking))
+    every = {tone for pair in tones.values() for tone in pair}
+    for call in calls:
+        heard = call.background.since(0)
+        parts = [heard[at : at + 24_000] for at in range(0, len(heard) - 24_000, 24_000)]
+        assert max(level(part, tone) for part in parts for tone in every - {call.bed, call.think}) < FAINT
+        await call.leave()
+    jobs = [await told(tmp_path, room) for room in tones]
+    numbers = {worker.number for worker in workers}
+    assert {job["worker"] for job in jobs} <= numbers if rooms < 20 else {job["worker"] for job in jobs} == numbers
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        await worker.ended()
+        in_order(worker)
