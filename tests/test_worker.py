@@ -238,11 +238,10 @@ async def test_the_example_talks_to_a_caller_who_types_without_any_key_of_a_mode
     in_order(worker)
 
 
-@pytest.mark.parametrize("rooms", [4, pytest.param(20, marks=pytest.mark.slow)])
 async def test_callers_of_two_workers_hear_their_own_rooms_and_nobody_elses(
-    rooms: int, server: LiveKitServer, tmp_path: Path, stack: AsyncExitStack
+    server: LiveKitServer, tmp_path: Path, stack: AsyncExitStack
 ) -> None:
-    tones = {f"of {rooms}, {number}": (300 + 200 * number, 400 + 200 * number) for number in range(rooms)}
+    tones = {f"room {number}": (300 + 200 * number, 400 + 200 * number) for number in range(4)}
     for room, (bed, think) in tones.items():
         write_scene(tmp_path, room, bed, think)
     workers = [start(stack, server, tmp_path, name=name) for name in ("first", "second")]
@@ -267,7 +266,7 @@ async def test_callers_of_two_workers_hear_their_own_rooms_and_nobody_elses(
         await call.leave()
     jobs = [await told(tmp_path, room) for room in tones]
     numbers = {worker.number for worker in workers}
-    assert {job["worker"] for job in jobs} <= numbers if rooms < 20 else {job["worker"] for job in jobs} == numbers
+    assert {job["worker"] for job in jobs} <= numbers  # the server draws which of the two
     for worker in workers:
         worker.terminate()
     for worker in workers:
