@@ -190,12 +190,13 @@ class Take:
         self.sample_rate = sample_rate
         self._clips = clips
         self._seed = seed
-        self._probe = self._engine()
+        self._probe = self.engine()
         self._probe.skip(until)
         self.seed = self._probe.seed
         self.log: list[Entry] = list(self._probe.log)
 
-    def _engine(self) -> Engine:
+    def engine(self) -> Engine:
+        """One that has not rendered yet and has been told all of it."""
         engine = Engine(self.scene, self._clips, seed=self._seed, sample_rate=self.sample_rate)
         for frame, fact in self.facts:
             engine.post(fact, frame)
@@ -282,7 +283,7 @@ class Take:
         return np.concatenate(blocks) if blocks else np.zeros((0, 1), np.float32)
 
     def _blocks(self, first: int, last: int) -> Iterator[npt.NDArray[np.float32]]:
-        engine = self._engine()
+        engine = self.engine()
         engine.skip(first)
         while engine.position < last:
             yield engine.render(min(_BLOCK, last - engine.position))

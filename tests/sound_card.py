@@ -6,10 +6,14 @@ PortAudio looks for devices when it is imported, so what plays is a process of i
 from __future__ import annotations
 
 import ctypes.util
+import fcntl
 import os
+import pty
 import shutil
 import signal
 import subprocess
+import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -45,7 +49,7 @@ class SoundCard:
         runtime.mkdir(mode=0o700, parents=True)
         home.mkdir()
         own = {"XDG_RUNTIME_DIR": str(runtime), "HOME": str(home), "PULSE_SERVER": f"unix:{runtime}/pulse/native"}
-        self.env = {**os.environ, **own, "TERM": "xterm", "COLUMNS": "100"}
+        self.env = {**os.environ, **own, "TERM": "xterm", "COLUMNS": "160"}
         self.env.setdefault("SOUNDSCAPE_CACHE", "off")
         self._blocks: list[bytes] = []
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -124,6 +128,69 @@ def sound_card(folder: Path) -> Iterator[SoundCard]:
         yield card
     finally:
         card.stop()
+
+
+def without_portaudio(env: dict[str, str], folder: Path) -> dict[str, str]:
+    """For a process to which its system says that there is no PortAudio."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text("import ctypes.util\nctypes.util.find_library = lambda name: None\n")
+    return {**env, "PYTHONPATH": os.pathsep.join(filter(None, [str(folder), env.get("PYTHONPATH")]))}
+
+
+class Terminal:
+    """A program in a terminal of its own, whose keys can be pressed."""
+
+    def __init__(self, *arguments: str, env: dict[str, str], cwd: Path) -> None:
+        self._own, other = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, *arguments],
+            stdin=other,
+            stdout=other,
+            stderr=other,
+            env=env,
+            cwd=cwd,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(other)
+        self._read: list[bytes] = []
+        self._reader = threading.Thread(target=self._keep, daemon=True)
+        self._reader.start()
+
+    @property
+    def shown(self) -> str:
+        """All that it wrote."""
+        return b"".join(self._read).decode(errors="replace")
+
+    @property
+    def echoes(self) -> bool:
+        """Whether it shows what is typed, and a line at a time, as a shell left it."""
+        flags = termios.tcgetattr(self._own)[3]
+        return bool(flags & termios.ECHO and flags & termios.ICANON)
+
+    def press(self, keys: str) -> None:
+        os.write(self._own, keys.encode())
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def ended(self, seconds: float = 30) -> int:
+        """Its exit status."""
+        status = self.process.wait(seconds)
+        self._reader.join(5)
+        return status
+
+    def close(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+        self._reader.join(5)
+        os.close(self._own)
+
+    def _keep(self) -> None:
+        with suppress(OSError):  # the other end is closed
+            while block := os.read(self._own, 65_536):
+                self._read.append(block)
 
 
 def wait_for(true: Callable[[], bool], seconds: float = 30) -> None:

@@ -21,6 +21,7 @@ from rich.text import Text
 from soundscape.cli.clips import clips_table
 from soundscape.cli.layout import plain
 from soundscape.cli.matrix import matrix as matrix_lines
+from soundscape.cli.play import play_live, play_take
 from soundscape.cli.show import Levels, shown
 from soundscape.cli.start import SCHEMA_NAME, begin, schema_text
 from soundscape.driver.diagram import diagram
@@ -51,6 +52,11 @@ WIDEST = 100
 DEMO_SEQUENCE = "listening@0 thinking@3 speaking@6 listening@10 close@13"
 
 SceneArgument = Annotated[str, typer.Argument(metavar="SCENE", help="A scene file, or the name of a scene that ships.")]
+SEQUENCE = typer.Argument(
+    metavar="SEQUENCE",
+    help="What happens when, in seconds: NAME@SECONDS for the agent's state, user=, tool= or app=NAME@SECONDS "
+    "(- for none), close@SECONDS, in one argument; or the path of a recorded call.",
+)
 Outside = Annotated[bool, typer.Option("--allow-outside", help="Let sounds lie outside the scene's folder.")]
 Seed = Annotated[int | None, typer.Option(help="What every draw comes from; the scene's own, else 0, unless given.")]
 
@@ -245,14 +251,7 @@ def clips() -> None:
 @app.command()
 def render(
     scene: SceneArgument,
-    sequence: Annotated[
-        str,
-        typer.Argument(
-            metavar="SEQUENCE",
-            help="What happens when, in seconds: NAME@SECONDS for the agent's state, user=, tool= or app=NAME@SECONDS "
-            "(- for none), close@SECONDS, in one argument; or the path of a recorded call.",
-        ),
-    ] = DEMO_SEQUENCE,
+    sequence: Annotated[str, SEQUENCE] = DEMO_SEQUENCE,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The sound file: .wav, .flac or .ogg.", dir_okay=False)
     ] = None,
@@ -301,6 +300,27 @@ def _render_phone(take: Take, output: Path | None, plot: Path | None) -> None:
         import numpy as np
 
         take.plot(plot, sounds={"sound": sound, "telephone": np.concatenate(heard) if heard else sound})
+
+
+@app.command()
+def play(
+    scene: SceneArgument,
+    sequence: Annotated[str | None, SEQUENCE] = None,
+    seed: Seed = None,
+    allow_outside: Outside = False,
+) -> None:
+    """Hear a scene on the speakers, its states under keys.
+
+    A key for each state, shown with what sounds; u: the caller begins or ends to speak; q, Escape or Ctrl-C: fade out
+    and end, at once the second time. A scene that is saved meanwhile is heard at once. With a SEQUENCE, or where the
+    input is no terminal, a sequence in real time, with a line for each thing that happens.
+    """
+    path = find_scene(scene)
+    if sequence is None and sys.stdin.isatty() and out.is_terminal:
+        asyncio.run(play_live(path, seed=seed, allow_outside=allow_outside, out=out))
+    else:
+        take = replay(Scene.from_file(path), sequence or DEMO_SEQUENCE, seed=seed, allow_outside=allow_outside)
+        asyncio.run(play_take(take, out=out))
 
 
 @app.command()
