@@ -1,6 +1,8 @@
 """A sound card for tests: a PulseAudio server of their own that plays into nothing, and what it played.
 
 PortAudio looks for devices when it is imported, so what plays is a process of its own, with `SoundCard.env`.
+
+Skipped where the programs are missing, with the command that gets them; with SOUNDSCAPE_SOUND_CARD=1 that is a failure.
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from livekit import rtc
-from livekit.agents.cli import AgentsConsole
 from rooms import Room, Session, constant, exact, folder, reaches, started, warnings
 from test_room_output import output_threads, tapped, until_no_thread_is_left
 from test_streams import Made, blocks, ramp
@@ -219,29 +218,6 @@ async def test_a_failed_publish_is_an_error_and_the_next_start_works(folder: Pat
     await player.start(room=room.room, agent_session=session.session)
     await over(player.play("quarter.wav"))
     await player.aclose()
-
-
-async def test_in_console_mode_without_a_sound_card_it_says_so_and_goes_on(
-    folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    try:
-        import sounddevice  # noqa: F401
-    except OSError:
-        pass
-    else:
-        pytest.skip("there is PortAudio here")
-    console, player, room = AgentsConsole.get_instance(), BackgroundAudioPlayer(ambient_sound="eighth.wav"), Room()
-    console.enabled = True
-    try:
-        await player.start(room=room.room)
-    finally:
-        console.enabled = False
-    (said,) = warnings(caplog)
-    assert said.startswith("the console has no background: no speakers")
-    assert room.track_publications == {}
-    await over(player.play("quarter.wav"))
-    await player.aclose()
-    assert not output_threads()
 
 
 # --- the sounds -------------------------------------------------------------------------------------------------------
