@@ -539,7 +539,7 @@ def test_clips(capsys: pytest.CaptureFixture[str]) -> None:
 # --- Manners ---------------------------------------------------------------------------------------------------------
 
 
-COMMANDS = ["check", "clips", "demo", "graph", "init", "render", "schema", "show"]
+COMMANDS = ["check", "clips", "demo", "graph", "init", "play", "render", "schema", "show"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
