@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 import wave
 from collections.abc import Iterable
 from typing import Any
@@ -131,11 +132,13 @@ def test_what_was_given_stays_as_it_was_when_the_block_is_used_again() -> None:
     seed=st.integers(0, 9),
 )
 def test_how_a_sound_is_cut_changes_nothing(rate: int, to: int, frames: int, sizes: list[int], seed: int) -> None:
-    """To the bit; and it is as long as it was, to half a frame."""
+    """To the bit, or to one bit of 16 where the rates have no ratio of small numbers, and FFmpeg's filter is set
+    between its phases; and it is as long as it was, to half a frame."""
     block = noise(frames, seed=seed)
     cuts = np.cumsum([0, *sizes])
     got = converted([*(block[a:b] for a, b in itertools.pairwise(cuts)), block[cuts[-1] :]], rate, to)
-    assert np.array_equal(got, converted([block], rate, to))
+    phases = to // math.gcd(rate, to)
+    assert np.abs(got - converted([block], rate, to)).max() <= (0 if phases <= 1_024 else 1 / 32_768)
     assert len(got) == max(1, (2 * frames * to + rate) // (2 * rate))
 
 

@@ -21,8 +21,9 @@ _SAMPLE_RATES = range(1_000, 192_001)
 class StreamConverter:
     """Turns one stream of blocks into mono float32 at one rate.
 
-    How the sound is cut into blocks changes nothing. At the rate it already has it passes at once, to the bit; at
-    another the last 16 frames, of the lower rate, are given when more has come.
+    How the sound is cut into blocks changes nothing, but for half a bit of 16 where the rates have no ratio of small
+    numbers (from 47,999 to 48,000). At the rate it already has it passes at once, to the bit; at another the last 16
+    frames, of the lower rate, are given when more has come.
     """
 
     def __init__(self, sample_rate: int) -> None:
