@@ -8,6 +8,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,7 @@ from soundscape import Fact, MemoryOutput, RoomOutput, Scene, Soundscape
 from soundscape.demo.conversation import Timing, Turn, converse
 from soundscape.demo.scripted import Completion, ToolCall
 from soundscape.engine import Engine
-from soundscape.library import SceneClips
+from soundscape.library import SceneClips, count_loads, load
 from soundscape.outputs.file import write_audio
 from soundscape.plugin.metrics import Report
 
@@ -187,3 +188,96 @@ def test_loads_are_a_metric(reader: InMemoryMetricReader, folder: Path) -> None:
     loads = {point.attributes["soundscape.clip.origin"]: point.value for point in points(reader)["clip.loads"]}
     assert loads.keys() == {"memory", "cache", "file"}
     assert sum(loads.values()) >= 2
+
+
+class Going(MemoryOutput):
+    """Has been heard up to some frame."""
+
+    frame = 0
+
+    @property
+    def heard(self) -> int:
+        return self.frame
+
+
+async def test_a_look_while_the_engine_goes_back_loses_nothing(reader: InMemoryMetricReader, folder: Path) -> None:
+    """On its way back to answer a fact the log is shorter for a moment, by what was heard long ago."""
+    played = scene("going back", folder)
+    engine, output = Engine(played, SceneClips(played), seed=1), Going()
+    report = Report(played.name, engine, output)
+    engine.post(Fact("agent", "thinking"))
+    engine.render(48_000)
+    output.frame = 24_000
+    engine.rewind(0)
+    report.look()
+    for _ in "twice":
+        engine.render(12_000)
+        report.look()
+    report.close()
+    told = Collected(reader, "going back")
+    assert told.by("state.changes", "state") == {"thinking": 1}
+    assert told.by("playbacks", "key") == {"bed": 1, "think.wav": 1}
+
+
+class Deaf(MemoryOutput):
+    """Cannot say what is heard once it was started; what it counts is its own affair."""
+
+    stats = ("none",)
+
+    @property
+    def heard(self) -> int:
+        if self._source is None:
+            return 0
+        raise RuntimeError("no clock")
+
+
+async def test_what_cannot_be_told_leaves_the_call_and_its_recording_alone(
+    reader: InMemoryMetricReader, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = folder / "call.jsonl"
+    background = Soundscape(scene("deaf", folder), output=Deaf(), record=record).attach(AgentSession())
+    await asyncio.sleep(0.1)
+    assert Collected(reader, "deaf").number("calls") == 1
+    await background.aclose()
+    assert Collected(reader, "deaf").number("calls") == 0
+    assert '"close"' in record.read_text()
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR] == [
+        "the background's metrics could not be told, said once"
+    ]
+
+
+class Stuck(MemoryOutput):
+    """Does not close."""
+
+    async def aclose(self, *, timeout: float = 0.0) -> None:
+        await super().aclose()
+        await asyncio.Event().wait()
+
+
+async def test_a_close_that_is_given_up_twice_ends_the_call_all_the_same(
+    reader: InMemoryMetricReader, folder: Path
+) -> None:
+    before, tasks = sys.getswitchinterval(), asyncio.all_tasks()
+    background = Soundscape(scene("stuck", folder), output=Stuck(), switch_interval=0.001).attach(AgentSession())
+    await asyncio.sleep(0.1)
+    for _ in "twice":
+        closing = asyncio.create_task(background.aclose())
+        await asyncio.sleep(0.1)
+        closing.cancel()
+        await asyncio.wait([closing])
+        await asyncio.sleep(0.1)
+    assert Collected(reader, "stuck").number("calls") == 0
+    assert sys.getswitchinterval() == before
+    assert asyncio.all_tasks() == tasks
+
+
+def test_a_load_under_way_takes_none_of_those_that_were_counted(tmp_path: Path) -> None:
+    """A count that goes back passes for a process that began anew, and what it counts is counted twice."""
+    noise = np.random.default_rng(1).normal(0, 0.1, (20 * 48_000, 1)).astype(np.float32)
+    write_audio(tmp_path / "long.wav", [noise], 48_000)
+    before, seen = count_loads()["memory"], []
+    loading = threading.Thread(target=lambda: load(tmp_path / "long.wav", measured=True))
+    loading.start()
+    while loading.is_alive():
+        seen.append(count_loads()["memory"])
+    assert set(seen) == {before}

@@ -71,15 +71,15 @@ _alive: WeakValueDictionary[_Key, Clip] = WeakValueDictionary()
 _recent: OrderedDict[Clip, None] = OrderedDict()
 """Least recently asked for first."""
 _loading: dict[_Key, Future[Clip | None]] = {}
-_loads = {"all": 0, "cache": 0, "file": 0}
+_loads = {"memory": 0, "cache": 0, "file": 0}
+_origin = threading.local()  # of what the present thread loads
 
 
 def count_loads() -> dict[str, int]:
     """How many clips were loaded in this process so far, by where they were found: in its `memory`, in the machine's
     `cache`, or in the `file`, to be decoded."""
     with _lock:
-        loads, cache, file = _loads.values()
-    return {"memory": loads - cache - file, "cache": cache, "file": file}
+        return _loads.copy()
 
 
 def load(
@@ -97,6 +97,7 @@ def load(
         DecodeError: it cannot be read, or is no sound.
     """
     name = Path(path).name if name is None else name
+    _origin.name = "memory"  # until it is found elsewhere; counted at the end, for a metric never goes back
     with open_regular(path, name) as file:
         stamp = _stamp(file)
         with _lock:
@@ -105,15 +106,10 @@ def load(
             clip = _loaded(file, name, stamp, sample_rate, measured)
     _hold(clip)
     with _lock:
-        _loads["all"] += 1
+        _loads[_origin.name] += 1
         if stamp is not None:
             _alive[stamp, sample_rate, measured] = clip
     return clip
-
-
-def _count(origin: str) -> None:
-    with _lock:
-        _loads[origin] += 1
 
 
 def _loaded(file: BinaryIO, name: str, stamp: bytes | None, rate: int, measured: bool) -> Clip:
@@ -196,7 +192,7 @@ def _kept(cache: Cache, content: bytes, rate: int) -> Clip | None:
     """The clip that was found on disk."""
     clip = _mapped(cache, content, rate)
     if clip is not None:
-        _count("cache")
+        _origin.name = "cache"
     return clip
 
 
@@ -214,7 +210,7 @@ def _made(cache: Cache, data: BinaryIO, name: str, content: bytes, rate: int) ->
     if (clip := _kept(cache, content, rate)) is not None:
         return clip
     clip = Clip.from_samples(decode(data, name, rate), rate)
-    _count("file")
+    _origin.name = "file"
     cache.write(_entry_key(content, rate), clip.samples, _LOOP.pack(clip.start, clip.period) + clip.seam.tobytes())
     return _mapped(cache, content, rate) or clip
 

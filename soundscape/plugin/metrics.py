@@ -12,7 +12,8 @@ import logging
 import math
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from operator import attrgetter
 
 from opentelemetry.metrics import CallbackOptions, Observation, get_meter
@@ -78,11 +79,13 @@ class Report:
         self._attributes = {"soundscape.scene": scene}
         self._engine = engine
         self._output = output
-        self._stats: Stats | None = getattr(output, "stats", None)
-        self._from = 0.0  # the first frame of which nothing was told
+        stats = getattr(output, "stats", None)
+        self._stats = stats if isinstance(stats, Stats) else None  # an output of one's own may have others
+        self._frame, self._of_frame = 0, 0  # of the last entry that was told, and how many of that frame were
         self._changes = 0  # that were told
         self._told: Counter[str] = Counter()
-        _calls.add(1, self._attributes)
+        self._failed = False
+        self._safely(partial(_calls.add, 1, self._attributes))
         self._timer: asyncio.TimerHandle | None = None
         self._again()
 
@@ -91,24 +94,37 @@ class Report:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-            self._tell(math.inf)
-            _calls.add(-1, self._attributes)
+            self._safely(partial(self._tell, math.inf))
+            self._safely(partial(_calls.add, -1, self._attributes))
             logger.info("the background ended", extra=self._summary())
 
     def _again(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(REPORT_SECONDS, self._again)
-        self.look()
+        self._safely(self.look)
+
+    def _safely(self, tell: Callable[[], None]) -> None:
+        """A meter provider may raise, and an output: the call, its recording and its close go on."""
+        try:
+            tell()
+        except Exception:
+            if not self._failed:
+                self._failed = True
+                logger.exception("the background's metrics could not be told, said once")
 
     def look(self) -> None:
         """Tells of all that was heard since the last look: what is rendered beyond may still be taken back."""
         self._tell(self._output.heard)
 
     def _tell(self, until: float) -> None:
-        until = max(until, self._from)
-        log = self._engine.log.copy()  # another thread writes it
-        first, last = (bisect_left(log, frame, key=attrgetter("frame")) for frame in (self._from, until))
-        self._from = until
-        begun = Counter((entry.action, entry.key) for entry in log[first:last])
+        # Another thread writes it, and while the engine goes back some of what was heard may be missing: that is told
+        # the next time.
+        log = self._engine.log.copy()
+        first, last = (bisect_left(log, frame, key=attrgetter("frame")) for frame in (self._frame, until))
+        entries = log[first + self._of_frame : last]
+        for entry in entries:
+            self._of_frame = self._of_frame + 1 if entry.frame == self._frame else 1
+            self._frame = entry.frame
+        begun = Counter((entry.action, entry.key) for entry in entries)
         for (action, key), number in begun.items():
             if action == "commit":
                 _changes.add(number, self._attributes | {"soundscape.state": key})

@@ -99,19 +99,24 @@ class Run:
             await asyncio.wait([closing], timeout=seconds)
         finally:
             self._hear_no_more()
-            if not closing.done():
-                self.tell(Fact("cut"))
-                await asyncio.wait([closing], timeout=GRACE_SECONDS)
-            if not closing.done():
+            try:
+                await self._cut(closing)
+            finally:  # also where that is given up too
                 closing.cancel()
-                self.say_once("the background's output does not close; it is left to itself")
-            elif not closing.cancelled() and closing.exception() is not None:
-                self.say_once(f"the background's output did not close in order: {closing.exception()!r}")
-            self.let_go_of_lock()
-            if self._report is not None:
-                self._report.close()
-            if self.recording is not None:
-                await self.recording.aclose()
+                self.let_go_of_lock()
+                if self._report is not None:
+                    self._report.close()
+                if self.recording is not None:
+                    await self.recording.aclose()
+
+    async def _cut(self, closing: asyncio.Future[None]) -> None:
+        if not closing.done():
+            self.tell(Fact("cut"))
+            await asyncio.wait([closing], timeout=GRACE_SECONDS)
+        if not closing.done():
+            self.say_once("the background's output does not close; it is left to itself")
+        elif not closing.cancelled() and closing.exception() is not None:
+            self.say_once(f"the background's output did not close in order: {closing.exception()!r}")
 
 
 def slot(fact: Fact) -> tuple[str, ...]:
