@@ -1,14 +1,17 @@
-"""What a room costs at LiveKit's workers: rooms at once at two of them, with soundscape, with LiveKit's player, and
-without a background, each in turn.
+"""What a room costs at LiveKit's workers: rooms at once at two of them, without a background, with soundscape, and with
+LiveKit's player, each in turn.
 
-    python benchmarks/workers.py [ROOMS] [SECONDS]
+    python benchmarks/workers.py [ROOMS] [SECONDS] [KIND ...]
 
 needs LiveKit's server, as `call.py` does. A caller in each room types three times in SECONDS (20 rooms and 60 unless
-given); the agent thinks for 3 s and answers, by a script and in a synthetic voice. Printed is what all processes of
-both workers take in that time, divided by the rooms: CPU time, memory of their own, and memory with a share of what
-several map; and in brackets how much of it is the background's. Each room has two tones of its own, for the bed and for
-thinking: of each half second that a caller received, it is counted whether the tones are those of the room and its
-state, and no others.
+given; KIND is `none`, `soundscape` or `livekit`, all unless given); the agent thinks for 3 s and answers, by a script
+and in a synthetic voice. Printed is what all processes of both workers take in that time, divided by the rooms: CPU
+time, memory of their own, and memory with a share of what several map; and in brackets how much of it is the
+background's. Each room has two tones of its own, for the bed and for thinking: of each half second that a caller
+received, it is counted whether the tones are those of the room and its state, and whether there are others.
+
+A caller has a machine of its own where agents are at work. Here all share this one, so each subscribes to the
+background for one of its three talks only, a third of them at a time, and to the voice until it came.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import os
 import random
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -40,11 +44,12 @@ from soundscape.outputs.file import write_audio
 RATE = 48_000
 KINDS = ("none", "soundscape", "livekit")
 SCENE = '[defaults]\ncrossfade = 0.1\n[base]\nsource = "{0}.wav"\n[states.thinking]\nsource = "{1}.wav"\n'
+BACKGROUND = "background_audio"
 HEARD, FAINT = 0.03, 0.003  # of tones of 0.1
 
 
 def tones(room: int) -> tuple[int, int]:
-    return 400 + 200 * room, 500 + 200 * room
+    return 400 + 200 * room, 470 + 200 * room  # no sum or difference of these, which a codec may add, is another room's
 
 
 # --- the agent, in the workers' processes ----------------------------------------------------------------------------
@@ -77,16 +82,27 @@ async def entrypoint(ctx: JobContext) -> None:
 
 
 class Caller:
-    """Types in a room, and hears its background in pieces of half a second, each with the states it was heard in."""
+    """Types in a room three times, and hears its background in one of these talks, in pieces of half a second, each
+    with the states it was heard in."""
 
-    def __init__(self, room: rtc.Room) -> None:
-        self.room = room
+    def __init__(self, room: rtc.Room, number: int) -> None:
+        self.room, self.number = room, number
         self.pieces: list[tuple[set[str], npt.NDArray[np.int16]]] = []
-        self.subscribed = asyncio.Event()
         self._states: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        room.on("track_published", lambda publication, _: publication.set_subscribed(publication.name != BACKGROUND))
         room.on("track_subscribed", self._subscribed)
         room.on("participant_attributes_changed", self._changed)
+        for publication in self._publications():
+            publication.set_subscribed(publication.name != BACKGROUND)
+
+    def _publications(self) -> list[rtc.RemoteTrackPublication]:
+        agents = self.room.remote_participants.values()
+        return [publication for agent in agents for publication in agent.track_publications.values()]
+
+    @property
+    def background(self) -> rtc.RemoteTrackPublication | None:
+        return next((publication for publication in self._publications() if publication.name == BACKGROUND), None)
 
     @property
     def state(self) -> str:
@@ -98,9 +114,10 @@ class Caller:
         self._states.add(self.state)
 
     def _subscribed(self, track: rtc.RemoteTrack, publication: rtc.RemoteTrackPublication, *_: object) -> None:
-        if publication.name == "background_audio":
-            self.subscribed.set()
+        if publication.name == BACKGROUND:
             self._tasks.add(asyncio.create_task(self._listen(track)))
+        else:
+            publication.set_subscribed(False)  # the agent speaks once there was somebody to hear it
 
     async def _listen(self, track: rtc.RemoteTrack) -> None:
         stream = rtc.AudioStream.from_track(track=track, sample_rate=RATE, num_channels=1, frame_size_ms=500)
@@ -109,30 +126,41 @@ class Caller:
             self._states = {self.state}
 
     async def talk(self, seconds: float) -> None:
-        """Types three times, at moments of its own, and waits for each answer."""
-        for _ in range(3):
-            await asyncio.sleep(random.uniform(0.05, 0.1) * seconds)
+        """Types in each third of the time, at a moment of its own, and waits for the answer."""
+        began = time.monotonic()
+        for turn in range(3):
+            moment = began + (turn + random.uniform(0, 0.5)) / 3 * seconds
+            await asyncio.sleep(max(0.0, moment - time.monotonic()))
+            heard = self.background if turn == self.number % 3 else None
+            if heard is not None:
+                heard.set_subscribed(True)
+                await asyncio.sleep(3)
+                del self.pieces[:2]  # the first are made up until the track has come
             await self.room.local_participant.send_text("Where is my lamp?", topic="lk.chat")
             async with asyncio.timeout(60):
-                while self.state != "speaking":
-                    await asyncio.sleep(0.05)
-                while self.state != "listening":
-                    await asyncio.sleep(0.05)
+                for state in ("speaking", "listening"):
+                    while self.state != state:
+                        await asyncio.sleep(0.05)
+            if heard is not None:
+                await asyncio.sleep(2)
+                heard.set_subscribed(False)
 
-    def right(self, number: int, rooms: int) -> tuple[int, int]:
-        """Of the pieces that lie within one state, after another one of it: how many have the tones of the room and the
-        state and no others, and how many there are."""
-        bed, think = tones(number)
-        others = [tone for room in range(rooms) for tone in tones(room) if room != number]
+    def right(self, rooms: int) -> tuple[int, int, int]:
+        """Of the pieces that lie within one state, after a second of it: how many have the tones of the room and its
+        state, and how many there are. And of all pieces, how many have a tone of another room."""
+        bed, think = tones(self.number)
+        others = [tone for room in range(rooms) for tone in tones(room) if room != self.number]
         right = count = 0
-        for (before, _), (states, samples) in itertools.pairwise(self.pieces):
-            if before != states or len(states) != 1:
+        states = [states for states, _ in self.pieces]
+        for before, last, now, (_, samples) in zip(states, states[1:], states[2:], self.pieces[2:], strict=False):
+            if not before == last == now or len(now) != 1:
                 continue
-            wanted = {bed, think} if states == {"thinking"} else {bed}
+            wanted = {bed, think} if now == {"thinking"} else {bed}
             own = all((level(samples, tone) > HEARD) == (tone in wanted) for tone in (bed, think))
-            right += own and max((level(samples, tone) for tone in others), default=0.0) < FAINT
+            right += own
             count += 1
-        return right, count
+        foreign = sum(any(level(samples, tone) > FAINT for tone in others) for _, samples in self.pieces)
+        return right, count, foreign
 
     async def leave(self) -> None:
         await self.room.disconnect()
@@ -173,55 +201,61 @@ async def measure(kind: str, rooms: int, seconds: float, folder: Path, at: LiveK
         await asyncio.gather(*(worker.registered() for worker in workers))
         callers: list[Caller] = []
         for number in range(rooms):
-            caller = Caller(await at.join("caller", str(number)))
+            options = rtc.RoomOptions(auto_subscribe=False)
+            caller = Caller(await at.join("caller", str(number), options=options), number)
             callers.append(caller)
             async with asyncio.timeout(120):
-                while caller.state != "listening":
+                while caller.state != "listening" or (kind != "none" and caller.background is None):
                     await asyncio.sleep(0.02)
-                if kind != "none":
-                    await caller.subscribed.wait()
         await asyncio.sleep(5)
-        for caller in callers:
-            caller.pieces.clear()
-        cpu, began = spent(workers), asyncio.get_running_loop().time()
+        cpu, own, began = spent(workers), time.process_time(), time.monotonic()
         talks = asyncio.gather(*(caller.talk(seconds) for caller in callers))
         await asyncio.sleep(seconds)
-        cpu = (spent(workers) - cpu) / (asyncio.get_running_loop().time() - began)
+        cpu, own = spent(workers) - cpu, time.process_time() - own
+        cpu, own = (100 * used / (time.monotonic() - began) for used in (cpu, own))
         private, proportional = memory(workers)
         await talks
-        counts = [caller.right(number, rooms) for number, caller in enumerate(callers)]
+        counts = [caller.right(rooms) for caller in callers]
         for caller in callers:
             await caller.leave()
         for worker in workers:
             worker.terminate()
         for worker in workers:
             await worker.ended(60)
+    print(f"{kind:11} both workers {cpu:.0f} % of a core, the callers {own:.0f} %")
     if kind != "none":
-        right, count = (sum(column) for column in zip(*counts, strict=True))
-        print(f"{kind:11} {right} of {count} half seconds had the tones of their room and state, and no others")
-    return 100 * cpu / rooms, private / rooms, proportional / rooms
+        right, count, foreign = (sum(column) for column in zip(*counts, strict=True))
+        fewest = min(count for _, count, _ in counts)
+        print(f"{kind:11} {right} of {count} half seconds had the tones of their room and its state,", end=" ")
+        print(f"{fewest} or more for each caller; {foreign} of all had another room's")
+    return cpu / rooms, private / rooms, proportional / rooms
 
 
-def main(rooms: int, seconds: float) -> None:
+def main(rooms: int, seconds: float, *kinds: str) -> None:
     found: dict[str, tuple[Any, ...]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        times = np.arange(60 * RATE)[:, np.newaxis] / RATE
+        times = np.arange(10 * RATE)[:, np.newaxis] / RATE
         for tone in (tone for room in range(rooms) for tone in tones(room)):
             write_audio(folder / f"{tone}.wav", [(0.1 * np.sin(2 * np.pi * tone * times)).astype(np.float32)], RATE)
         with running(folder) as at:
-            for kind in KINDS:
-                found[kind] = asyncio.run(measure(kind, rooms, seconds, folder, at))
+            for kind in kinds or KINDS:
+                try:
+                    found[kind] = asyncio.run(measure(kind, rooms, seconds, folder, at))
+                except TimeoutError:
+                    print(f"{kind:11} given up: an agent did not answer for a minute")
     for kind, figures in found.items():
         cpu, private, proportional = figures
-        more = " ".join(f"{value - none:+8.2f}" for value, none in zip(figures, found["none"], strict=True))
-        print(
-            f"{kind:11} {cpu:5.2f} % of a core, {private:6.1f} MB of its own, {proportional:6.1f} MB a room  ({more})"
-        )
+        print(f"{kind:11} {cpu:5.2f} % of a core, {private:6.1f} MB of its own, {proportional:6.1f} MB a room", end="")
+        if "none" in found:
+            more = (value - none for value, none in zip(figures, found["none"], strict=True))
+            print("  (" + " ".join(f"{value:+8.2f}" for value in more), end=")")
+        print()
 
 
 if __name__ == "__main__":
     if "ROOMS_KIND" in os.environ:
         cli.run_app(server)
     else:
-        main(int(sys.argv[1]) if len(sys.argv) > 1 else 20, float(sys.argv[2]) if len(sys.argv) > 2 else 60)
+        given = sys.argv[1:]
+        main(int(given[0]) if given else 20, float(given[1]) if given[1:] else 60, *given[2:])

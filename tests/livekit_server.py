@@ -84,10 +84,12 @@ class LiveKitServer:
         grants = api.VideoGrants(room_join=True, room=room)
         return api.AccessToken(KEY, SECRET).with_identity(name).with_grants(grants).to_jwt()
 
-    async def join(self, name: str, room: str = "call", url: str | None = None) -> rtc.Room:
+    async def join(
+        self, name: str, room: str = "call", url: str | None = None, options: rtc.RoomOptions | None = None
+    ) -> rtc.Room:
         """Somebody in a room, over the server's own address unless said."""
         joined = rtc.Room()
-        await joined.connect(url or self.url, self.token(name, room))
+        await joined.connect(url or self.url, self.token(name, room), options or rtc.RoomOptions())
         return joined
 
     async def delete(self, room: str) -> None:
