@@ -298,6 +298,33 @@ async def test_a_cancelled_close_lets_go_at_once() -> None:
     assert asyncio.all_tasks() == before
 
 
+async def test_the_queue_is_empty_when_its_source_is_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is not may corrupt the heap: LiveKit's clock still takes frames out of it."""
+    done = []
+
+    class Noted(rtc.AudioSource):
+        async def capture_frame(self, frame: rtc.AudioFrame) -> None:
+            done.append("capture")
+            await super().capture_frame(frame)
+
+        def clear_queue(self) -> None:
+            super().clear_queue()
+            done.append("clear")
+
+        async def aclose(self) -> None:
+            done.append("close")
+            await super().aclose()
+
+    monkeypatch.setattr(rtc, "AudioSource", Noted)
+    for wait in (0.0, 0.1):
+        output = RoomOutput(None)
+        await output.start(Ramp())
+        await asyncio.sleep(wait)
+        await output.aclose()
+        assert done[-2:] == ["clear", "close"]
+    assert "capture" in done
+
+
 async def test_twenty_rounds_leave_nothing_behind() -> None:
     if not os.path.exists("/proc/self/fd"):  # noqa: ASYNC240 - nothing there that could block
         pytest.skip("counts open descriptors in /proc")
