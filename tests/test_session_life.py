@@ -106,6 +106,15 @@ class Gated(Each):
         self.closed = True
 
 
+async def closing(session: AgentSession[None]) -> asyncio.Task[None]:
+    """A close, when the session itself is closed."""
+    closed = asyncio.Event()
+    session.once("close", lambda _: closed.set())
+    task = asyncio.create_task(session.aclose())
+    await closed.wait()
+    return task
+
+
 @pytest.mark.parametrize("broken", [False, True])
 async def test_a_session_that_closes_while_the_output_starts(broken: bool, caplog: pytest.LogCaptureFixture) -> None:
     """What starts after all is let go of, and no task is left."""
@@ -115,9 +124,10 @@ async def test_a_session_that_closes_while_the_output_starts(broken: bool, caplo
     background = Soundscape(QUIET, output=output).attach(session)
     await session.start(Desk())
     await output.begun.wait()
-    await session.aclose()
+    ends = await closing(session)
     output.starts.set()
     output.closes.set()
+    await ends
     await background.aclose()
     assert output.closed is not broken
     assert complaints(caplog) == (["no background in this session: the device is gone"] if broken else [])
@@ -131,20 +141,72 @@ async def test_the_close_waits_for_an_earlier_run_too(monkeypatch: pytest.Monkey
     monkeypatch.setattr("soundscape.plugin.output_of", lambda _: next(left))  # there is no room without a server
     session: AgentSession[None] = AgentSession()
     background = Soundscape(QUIET).attach(session)
+    ends = []
     for output in outputs:
         output.starts.set()
         await session.start(Desk())
         await output.begun.wait()
-        await session.aclose()
-    closing = asyncio.create_task(background.aclose())
+        ends.append(await closing(session))
+    ends.append(asyncio.create_task(background.aclose()))
     outputs[1].closes.set()
     while not outputs[1].closed:
         await asyncio.sleep(0)
-    done, _ = await asyncio.wait([closing], timeout=0.05)
+    done, _ = await asyncio.wait(ends, timeout=0.05)
     assert not done
     outputs[0].closes.set()
-    await closing
+    await asyncio.gather(*ends)
     assert outputs[0].closed
+
+
+async def test_the_sessions_own_close_returns_when_the_last_fade_is_over() -> None:
+    """A job leaves its room then. Who does not wait for it leaves the fade alone."""
+    for patient in (True, False):
+        output = Gated()
+        output.starts.set()
+        session: AgentSession[None] = AgentSession()
+        background = Soundscape(QUIET, output=output).attach(session)
+        await session.start(Desk())
+        ends = await closing(session)
+        done, _ = await asyncio.wait([ends], timeout=0.05)
+        assert not done
+        if not patient:
+            ends.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await ends
+        output.closes.set()
+        await (ends if patient else background.aclose())
+        assert output.closed
+        await background.aclose()
+
+
+async def test_a_session_that_fails_to_close_is_waited_for_as_well_and_says_so() -> None:
+    class Failing(AgentSession[None]):
+        async def aclose(self) -> None:
+            await super().aclose()
+            raise RuntimeError("boom")
+
+    output = Gated()
+    output.starts.set()
+    session = Failing()
+    background = Soundscape(QUIET, output=output).attach(session)
+    await session.start(Desk())
+    ends = await closing(session)
+    output.closes.set()
+    with pytest.raises(RuntimeError, match="boom"):
+        await ends
+    assert output.closed
+    await background.aclose()
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_the_sessions_close_is_its_own_again_without_a_background(first: int) -> None:
+    session: AgentSession[None] = AgentSession()
+    backgrounds = [Soundscape(QUIET, output=Each()).attach(session) for _ in range(2)]
+    await session.start(Desk())
+    await backgrounds[first].aclose()
+    await backgrounds[1 - first].aclose()
+    assert ("aclose" in vars(session)) == (first == 0)  # within the other's, it goes on with nothing to wait for
+    await (await closing(session))
 
 
 async def test_it_may_be_closed_within_an_event_of_the_session(caplog: pytest.LogCaptureFixture) -> None:

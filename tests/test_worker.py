@@ -201,8 +201,9 @@ async def test_a_worker_that_drains_lets_its_call_go_on_and_is_gone_after_it(
     in_order(worker)
 
 
-async def test_a_worker_in_development_ends_its_call_at_once_and_in_order(
-    server: LiveKitServer, tmp_path: Path, stack: AsyncExitStack
+@pytest.mark.parametrize("by", ["the worker's SIGTERM", "the job's shutdown"])
+async def test_a_call_that_ends_at_once_ends_by_a_fade_that_its_caller_hears(
+    server: LiveKitServer, tmp_path: Path, stack: AsyncExitStack, by: str
 ) -> None:
     write_scene(tmp_path, "dev")
     worker = start(stack, server, tmp_path, "dev")
@@ -210,10 +211,21 @@ async def test_a_worker_in_development_ends_its_call_at_once_and_in_order(
     call = await Call.join(stack, server, "dev")
     await call.until("listening")
     await call.hears(400)
+    full = level(await call.background.next(0.2), 400)
+    at = asyncio.get_running_loop().time()
+    if by == "the job's shutdown":
+        await call.say("Goodbye.")
+        await told(tmp_path, "dev")
     worker.terminate()
     await worker.ended()
     assert ["release", "400.wav"] in (await told(tmp_path, "dev"))["log"]
     in_order(worker)
+    heard = call.background.since(at)
+    levels = [level(piece, 400) / full for piece in np.array_split(heard, len(heard) // 2_400)]
+    fade = [now for now in levels if 0.05 < now < 0.95]
+    assert 4 <= len(fade) <= 7  # of 50 ms each: the scene's 0.3 s
+    assert fade == sorted(fade, reverse=True)
+    assert levels[-1] < 0.05
     await call.leave()
 
 

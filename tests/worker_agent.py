@@ -13,7 +13,7 @@ import json
 import os
 from pathlib import Path
 
-from livekit.agents import Agent, AgentServer, AgentSession, JobContext, cli
+from livekit.agents import Agent, AgentServer, AgentSession, ChatMessage, ConversationItemAddedEvent, JobContext, cli
 
 import soundscape
 from soundscape import Soundscape, prewarm
@@ -21,6 +21,8 @@ from soundscape.demo.scripted import Completion, ScriptedLLM, ScriptedTTS
 from soundscape.library import count_loads
 
 FOLDER = Path(os.environ["WORKER_SCENES"])
+GOODBYE = "Goodbye."
+"""The job that is told so ends itself."""
 ANSWER = Completion("Your lamp is on its way.", think=3.0)
 
 
@@ -55,6 +57,11 @@ async def entrypoint(ctx: JobContext) -> None:
         told["log"] = [(entry.action, entry.key) for entry in background.engine.log]
         (FOLDER / f"{ctx.room.name}.json").write_text(json.dumps(told), "utf-8")
 
+    def leave(event: ConversationItemAddedEvent) -> None:
+        if isinstance(event.item, ChatMessage) and event.item.text_content == GOODBYE:
+            ctx.shutdown()
+
+    session.on("conversation_item_added", leave)
     ctx.add_shutdown_callback(tell)
     await session.start(Agent(instructions=""), room=ctx.room)
 

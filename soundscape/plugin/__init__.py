@@ -25,7 +25,7 @@ from soundscape.library import SceneClips
 from soundscape.loader import Scene, find_scene
 from soundscape.outputs import Output, Stats
 from soundscape.plugin.checks import check_options, check_state
-from soundscape.plugin.host import hold_switch_interval, output_of
+from soundscape.plugin.host import hold_close, hold_switch_interval, output_of
 from soundscape.plugin.live import Live
 from soundscape.plugin.run import CLOSE_SECONDS, Run, from_the_start, slot
 from soundscape.recording import Recorder, unloadable
@@ -42,6 +42,8 @@ HISTORY_SECONDS = 3600.0
 
 class Soundscape(Live):
     """A background that follows one session, until it closes or its room is disconnected for good.
+
+    The session's `aclose` returns when the last fade is over, so that a job that ends leaves its room no sooner.
 
     Everything is checked and every clip is loaded before the constructor returns: afterwards nothing can fail for a
     reason that was in the file.
@@ -100,6 +102,7 @@ class Soundscape(Live):
         self._given_started = False
         self._session: AgentSession[Any] | None = None
         self._handlers: list[tuple[Any, Callable[[Any], None]]] = []
+        self._let_go_of_close: Callable[[], None] = lambda: None
         self._tools: dict[str, str] = {}
         self._facts: dict[tuple[str, ...], Fact] = {}
         self._said: set[str] = set()
@@ -199,6 +202,7 @@ class Soundscape(Live):
         self._on("user_state_changed", self._user_state_changed)
         self._on("tool_execution_updated", self._tool_execution_updated)
         self._on("close", self._session_closed)
+        self._let_go_of_close = hold_close(session, self._faded)
         logger.info("scene %r follows the session", self.scene.name, extra=self._description())
         self._post(Fact("user", session.user_state))
         self._post(Fact("agent", session.agent_state))
@@ -343,6 +347,11 @@ class Soundscape(Live):
                 if run.moments is not None:
                     await run.moments.let_go()
 
+    async def _faded(self) -> None:
+        """Until no run fades any more; bounded, as each one's close is."""
+        if self._closings:
+            await asyncio.wait(self._closings)
+
     async def aclose(self) -> None:
         """Fades out and lets go of everything; the end of the session does the same. Twice, nothing more happens.
 
@@ -359,10 +368,10 @@ class Soundscape(Live):
             assert self._session is not None
             self._session.off(event, handler)
         self._handlers.clear()
+        self._let_go_of_close()
         self._begin_close(run)
         try:
-            if self._closings:
-                await asyncio.wait(self._closings)
+            await self._faded()
         except asyncio.CancelledError:
             for closing in self._closings:
                 closing.cancel()
