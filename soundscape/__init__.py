@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from soundscape.outputs.file import FileOutput
     from soundscape.outputs.room import RoomOutput
     from soundscape.outputs.speakers import SpeakersOutput
-    from soundscape.plugin import Soundscape, use
+    from soundscape.plugin import Soundscape
+    from soundscape.plugin.host import use
 
 __all__ = [
     "DecodeError",
@@ -60,7 +61,7 @@ _HOMES = {
     "SpeakersOutput": "outputs.speakers",
     "UsageError": "exceptions",
     "prewarm": "library",
-    "use": "plugin",
+    "use": "plugin.host",
 }
 
 

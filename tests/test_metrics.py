@@ -97,12 +97,13 @@ async def test_the_metrics_of_a_call_are_what_its_log_and_its_output_say(
     background = Soundscape(scene("a call", folder), seed=1, output=output)
     session: AgentSession[None] = AgentSession()
     background.attach(session)
+    during: list[float] = []
+    session.on("close", lambda _: during.append(Collected(reader, "a call").number("calls")))
     await converse(session, timing=TIMING, turns=TURNS)
-    during = Collected(reader, "a call").number("calls")
     await background.aclose()
 
     told, log, stats = Collected(reader, "a call"), background.engine.log, background.stats
-    assert during == 1
+    assert during == [1]
     assert told.number("calls") == 0
     assert told.by("state.changes", "state") == Counter(e.key for e in log if e.action == "commit")
     assert told.by("playbacks", "key") == Counter(e.key for e in log if e.action in ("start", "shot"))
@@ -244,6 +245,29 @@ async def test_what_cannot_be_told_leaves_the_call_and_its_recording_alone(
     assert [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR] == [
         "the background's metrics could not be told, said once"
     ]
+
+
+async def test_what_plays_nothing_is_told_as_well(
+    reader: InMemoryMetricReader, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A background that cannot start, once for each attempt, and one whose engine fails."""
+    session: AgentSession[None] = AgentSession()
+    background = Soundscape(scene("mute", folder)).attach(session)  # there is no room
+    for state in ("idle", "listening"):
+        session._update_agent_state(state)
+        await asyncio.sleep(0.1)
+    assert Collected(reader, "mute").number("start.failures") == 2
+    assert Collected(reader, "mute").number("calls") == 0
+    await background.aclose()
+
+    output = RoomOutput(None)
+    background = Soundscape(scene("failing", folder), output=output).attach(AgentSession())
+    await asyncio.sleep(0.1)
+    monkeypatch.setattr(background.engine, "render", lambda _: 1 // 0)
+    await asyncio.sleep(0.8)  # what it has ahead is 0.6 s
+    await background.aclose()
+    failures = Collected(reader, "failing").number("render.failures")
+    assert failures == background.stats.render_failures > 0
 
 
 class Stuck(MemoryOutput):

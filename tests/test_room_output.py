@@ -188,6 +188,7 @@ async def test_a_failing_render_is_silence_for_its_blocks_and_said_once(caplog: 
     assert np.array_equal(heard[heard != 0], ramp(90_000)[-np.count_nonzero(heard) :])
     assert np.count_nonzero(heard == 0) > 4_800
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert output.stats.render_failures > 1
 
 
 # --- faults of the track ----------------------------------------------------------------------------------------------

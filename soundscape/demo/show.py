@@ -28,7 +28,8 @@ from soundscape.gain import linear_to_db
 from soundscape.loader import Scene, find_scene
 from soundscape.outputs import MemoryOutput, Source
 from soundscape.outputs.file import write_audio
-from soundscape.plugin import Soundscape, use
+from soundscape.plugin import Soundscape
+from soundscape.plugin.host import use
 from soundscape.testing import Take, describe
 
 __all__ = ["run"]

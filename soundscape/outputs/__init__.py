@@ -131,16 +131,19 @@ class SafeSource:
 
     A fault in the engine must not take the sound's thread, PortAudio's callback or the session with it.
 
+    Args:
+        source: the source.
+        stats: where failures are counted.
+
     Attributes:
         source: the source itself.
         sample_rate: frames per second.
-        failures: blocks answered with silence.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, stats: Stats | None = None) -> None:
         self.source = source
         self.sample_rate = source.sample_rate
-        self.failures = 0
+        self._stats = Stats() if stats is None else stats
 
     @property
     def position(self) -> int:
@@ -198,8 +201,8 @@ class SafeSource:
             return np.zeros(shape, np.float32)
 
     def _failed(self, error: Exception) -> None:
-        self.failures += 1
-        if self.failures == 1:
+        self._stats.render_failures += 1
+        if self._stats.render_failures == 1:
             logger.error("rendering failed, silence instead; said once", exc_info=error)
 
 
@@ -216,6 +219,7 @@ class Stats:
         disagreements: how often the native queue was not where it was believed to be.
         failures: captures that failed; each was tried again.
         recoveries: how often captures went on after a failure.
+        render_failures: how often the engine failed; a block that it could not render is silence, and no gap.
         render_seconds: time spent on rendering.
         seconds: time since the first block.
         latencies: seconds from each of the last changes to the first sound that tells of it leaving the queue.
@@ -229,6 +233,7 @@ class Stats:
     disagreements: int = 0
     failures: int = 0
     recoveries: int = 0
+    render_failures: int = 0
     render_seconds: float = 0.0
     seconds: float = 0.0
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=1000))

@@ -145,7 +145,7 @@ class RoomOutput:
             await self._unpublish(self._publication)
             self._publication = None
         else:
-            loop.call_soon_threadsafe(self._begin, SafeSource(source), native)
+            loop.call_soon_threadsafe(self._begin, SafeSource(source, self.stats), native)
 
     def changed(self) -> None:
         """Takes back what is not heard yet."""

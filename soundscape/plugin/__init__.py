@@ -14,7 +14,7 @@ import random
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self, TypeVar
+from typing import Any, Literal, Self
 
 from livekit import rtc
 from livekit.agents import AgentSession
@@ -27,10 +27,11 @@ from soundscape.outputs import Output, Stats
 from soundscape.plugin.checks import check_options, check_state
 from soundscape.plugin.host import hold_close, hold_switch_interval, output_of
 from soundscape.plugin.live import Live
+from soundscape.plugin.metrics import start_failed
 from soundscape.plugin.run import CLOSE_SECONDS, Run, from_the_start, slot
 from soundscape.recording import Recorder, unloadable
 
-__all__ = ["Soundscape", "use"]
+__all__ = ["Soundscape"]
 
 logger = logging.getLogger("soundscape")
 
@@ -299,6 +300,7 @@ class Soundscape(Live):
             await output.start(run.engine)
         except Exception as error:
             known = isinstance(error, OutputError | UsageError)
+            start_failed(self.scene.name)
             run.say_once(f"no background in this session{f': {error}' if known else ''}", trace=not known)
             run.let_go_of_lock()
             moments, run.moments = run.moments, None
@@ -381,20 +383,3 @@ class Soundscape(Live):
 def _retrieve(task: asyncio.Task[None]) -> None:
     if not task.cancelled():
         task.exception()
-
-
-class _Attachable(Protocol):
-    def attach(self, session: AgentSession[Any]) -> Any: ...
-
-
-_P = TypeVar("_P", bound=_Attachable)
-
-
-def use(session: AgentSession[Any], plugin: _P) -> _P:
-    """Attaches a plugin to a session and returns it: `session.use(plugin)` for those who type-check."""
-    plugin.attach(session)
-    return plugin
-
-
-if not hasattr(AgentSession, "use"):
-    AgentSession.use = use  # type: ignore[attr-defined]

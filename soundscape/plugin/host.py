@@ -7,14 +7,14 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from livekit.agents import AgentSession, Plugin
 
 from soundscape.exceptions import OutputError, UsageError
 from soundscape.outputs import Output, Source
 
-__all__ = ["VERSION", "hold_close", "hold_switch_interval", "output_of", "player_output", "when_left"]
+__all__ = ["VERSION", "hold_close", "hold_switch_interval", "output_of", "player_output", "use", "when_left"]
 
 try:
     VERSION = version("livekit-plugins-soundscape")
@@ -147,6 +147,23 @@ def hold_switch_interval(seconds: float) -> Callable[[], None]:
             sys.setswitchinterval(min(_held.values(), default=_own_interval))
 
     return let_go
+
+
+class _Attachable(Protocol):
+    def attach(self, session: AgentSession[Any]) -> Any: ...
+
+
+_P = TypeVar("_P", bound=_Attachable)
+
+
+def use(session: AgentSession[Any], plugin: _P) -> _P:
+    """Attaches a plugin to a session and returns it: `session.use(plugin)` for those who type-check."""
+    plugin.attach(session)
+    return plugin
+
+
+if not hasattr(AgentSession, "use"):
+    AgentSession.use = use  # type: ignore[attr-defined]
 
 
 class _LiveKitPlugin(Plugin):

@@ -23,7 +23,7 @@ from soundscape.library import count_loads
 from soundscape.outputs import Output, Stats
 from soundscape.plugin.host import VERSION
 
-__all__ = ["Report"]
+__all__ = ["Report", "start_failed"]
 
 logger = logging.getLogger("soundscape")
 
@@ -34,6 +34,9 @@ _meter = get_meter("soundscape", VERSION)
 
 _calls = _meter.create_up_down_counter("soundscape.calls", "{call}", "Backgrounds that play at present")
 _changes = _meter.create_counter("soundscape.state.changes", "{change}", "States that were committed, by state")
+_start_failures = _meter.create_counter(
+    "soundscape.start.failures", "{failure}", "Backgrounds that could not start; each is tried again"
+)
 _playbacks = _meter.create_counter("soundscape.playbacks", "{playback}", "Sounds that began, by key")
 _latency = _meter.create_histogram(
     "soundscape.change.duration",
@@ -49,6 +52,7 @@ _COUNTERS = {
         ("gap_seconds", "gap.time", "s", "How much silence there was in the sound's stead"),
         ("fallbacks", "fallbacks", "{fallback}", "How often answers at once were given up for a while"),
         ("failures", "capture.failures", "{failure}", "Blocks that the room did not take at first"),
+        ("render_failures", "render.failures", "{failure}", "How often the engine failed, which is silence"),
         ("render_seconds", "render.time", "s", "Time that rendering took"),
         ("seconds", "output.time", "s", "Time for which backgrounds played"),
     )
@@ -63,6 +67,26 @@ def _observe_loads(_: CallbackOptions) -> Iterable[Observation]:
 _meter.create_observable_counter(
     "soundscape.clip.loads", [_observe_loads], "{load}", "Sounds that were asked for, by where they were found"
 )
+
+
+class _Safe:
+    """A meter provider may raise, and an output: the call, its recording and its close go on."""
+
+    def __init__(self) -> None:
+        self._failed = False
+
+    def __call__(self, tell: Callable[[], None]) -> None:
+        try:
+            tell()
+        except Exception:
+            if not self._failed:
+                self._failed = True
+                logger.exception("the background's metrics could not be told, said once")
+
+
+def start_failed(scene: str) -> None:
+    """Tells of a background that could not start."""
+    _Safe()(partial(_start_failures.add, 1, {"soundscape.scene": scene}))
 
 
 class Report:
@@ -84,8 +108,8 @@ class Report:
         self._frame, self._of_frame = 0, 0  # of the last entry that was told, and how many of that frame were
         self._changes = 0  # that were told
         self._told: Counter[str] = Counter()
-        self._failed = False
-        self._safely(partial(_calls.add, 1, self._attributes))
+        self._safe = _Safe()
+        self._safe(partial(_calls.add, 1, self._attributes))
         self._timer: asyncio.TimerHandle | None = None
         self._again()
 
@@ -94,22 +118,13 @@ class Report:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-            self._safely(partial(self._tell, math.inf))
-            self._safely(partial(_calls.add, -1, self._attributes))
+            self._safe(partial(self._tell, math.inf))
+            self._safe(partial(_calls.add, -1, self._attributes))
             logger.info("the background ended", extra=self._summary())
 
     def _again(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(REPORT_SECONDS, self._again)
-        self._safely(self.look)
-
-    def _safely(self, tell: Callable[[], None]) -> None:
-        """A meter provider may raise, and an output: the call, its recording and its close go on."""
-        try:
-            tell()
-        except Exception:
-            if not self._failed:
-                self._failed = True
-                logger.exception("the background's metrics could not be told, said once")
+        self._safe(self.look)
 
     def look(self) -> None:
         """Tells of all that was heard since the last look: what is rendered beyond may still be taken back."""
@@ -150,7 +165,10 @@ class Report:
                 self._told[name] += more
 
     def _summary(self) -> dict[str, object]:
-        stats, names = self._stats, ("seconds", "changes", "gaps", "gap_seconds", "fallbacks", "failures")
+        stats, names = (
+            self._stats,
+            ("seconds", "changes", "gaps", "gap_seconds", "fallbacks", "failures", "render_failures"),
+        )
         if stats is None:
             return {"scene": self._scene}
         counts = {name: getattr(stats, name) for name in names}
