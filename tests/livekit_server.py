@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -39,38 +39,43 @@ def find_server() -> str | None:
     return os.environ.get("LIVEKIT_SERVER") or shutil.which("livekit-server")
 
 
-def free_port(kind: socket.SocketKind) -> int:
-    with closing(socket.socket(socket.AF_INET, kind)) as made:
-        made.bind(("127.0.0.1", 0))
-        return int(made.getsockname()[1])
+def free_ports(*kinds: socket.SocketKind) -> list[int]:
+    """A port for each kind, no two the same."""
+    with ExitStack() as stack:
+        made = [stack.enter_context(socket.socket(socket.AF_INET, kind)) for kind in kinds]
+        for one in made:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in made]
 
 
 class LiveKitServer:
     """One server process, on ports of its own, which it keeps when it is started again."""
 
     def __init__(self, program: str, folder: Path) -> None:
-        self.port = free_port(socket.SOCK_STREAM)
+        self.port, tcp, udp = free_ports(socket.SOCK_STREAM, socket.SOCK_STREAM, socket.SOCK_DGRAM)
         self.url = f"ws://127.0.0.1:{self.port}"
         self._config = folder / "livekit.yaml"
-        ports = {"tcp": free_port(socket.SOCK_STREAM), "udp": free_port(socket.SOCK_DGRAM)}
-        self._config.write_text(CONFIG.format(port=self.port, key=KEY, secret=SECRET, **ports))
+        self._config.write_text(CONFIG.format(port=self.port, tcp=tcp, udp=udp, key=KEY, secret=SECRET))
+        self._log = folder / "livekit.log"
         self._command = ["timeout", "--foreground", str(LONGEST), program, "--config", str(self._config)]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Starts it and waits until it answers."""
-        self._process = subprocess.Popen(
-            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
         until = time.monotonic() + 20
         while True:
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{self.port}", timeout=1) as answer:
                     if answer.status == 200:
                         return
-            except OSError:
+            except OSError as error:
                 if time.monotonic() > until or self._process.poll() is not None:
-                    raise
+                    said = self._log.read_text("utf-8", "replace")[-2_000:]
+                    raise RuntimeError(f"LiveKit's server does not answer; it said: {said}") from error
             time.sleep(0.05)
 
     def stop(self) -> None:
@@ -115,7 +120,7 @@ class Line:
 
     def __init__(self, port: int) -> None:
         self._to = port
-        self._port = free_port(socket.SOCK_STREAM)
+        (self._port,) = free_ports(socket.SOCK_STREAM)
         self.url = f"ws://127.0.0.1:{self._port}"
         self._server: asyncio.Server | None = None
         self._open = asyncio.Event()
