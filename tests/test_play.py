@@ -134,6 +134,25 @@ def test_an_interrupt_fades_out_and_leaves_the_terminal_as_it_was(
 
 
 @needs_sound_card
+def test_a_fade_that_takes_too_long_is_ended_without_a_click(card: SoundCard, folder: Path) -> None:
+    (folder / "scene.toml").write_text(SCENE + '[[transitions]]\nto = "none"\ncrossfade = 60.0\n')
+    wait_for(partial(silent, card))
+    hasty = f"from soundscape.cli import play; play.CLOSE_SECONDS = 1.0; {PLAY}"
+    desk = Terminal("-c", hasty, "play", "scene.toml", env=card.env, cwd=folder)
+    try:
+        hears(card, "bed")
+        desk.press("q")
+        assert desk.ended() == 0
+    finally:
+        desk.close()
+    wait_for(partial(silent, card))
+    played = np.flatnonzero(card.heard())
+    end = card.heard()[: played[-1] + 1]
+    assert np.abs(end[-RATE // 10 : -RATE // 20]).max() > 0.09
+    assert np.abs(end[-RATE // 2_000 :]).max() < 0.05  # the last half a millisecond
+
+
+@needs_sound_card
 def test_what_is_saved_is_heard_and_what_is_wrong_is_said(card: SoundCard, desk: Terminal, folder: Path) -> None:
     scene = folder / "scene.toml"
     scene.write_text(SCENE.replace('source = "bed.wav"', 'sorce = "bed.wav"'))

@@ -27,8 +27,9 @@ from soundscape.testing import Take, describe
 __all__ = ["play_live", "play_take"]
 
 CLOSE_SECONDS = 10.0
-"""How long the last fade may take."""
+"""How long the last fade may take, at most."""
 
+_DECLICK_SECONDS = 0.2
 _DRAW_SECONDS = 0.1
 _STATE_KEYS = "123456789abcdefghijklmnoprstvwxyz"  # `q` and `u` are taken
 _ALWAYS = ("listening", "thinking", "speaking")
@@ -92,7 +93,10 @@ def _say_new(engine: Engine, shown: int, out: Console) -> int:
 
 async def _end(engine: Engine, output: SpeakersOutput) -> None:
     engine.post(Fact("close"))
-    await output.aclose(timeout=CLOSE_SECONDS)
+    closing = asyncio.create_task(output.aclose(timeout=CLOSE_SECONDS + _DECLICK_SECONDS))
+    await asyncio.wait([closing], timeout=CLOSE_SECONDS)
+    engine.post(Fact("cut"))  # what takes longer ends without a click
+    await closing
 
 
 @contextmanager
