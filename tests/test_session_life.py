@@ -6,12 +6,14 @@ import asyncio
 import logging
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from desk import SCENE, Call, Desk, Each
+from livekit import rtc
 from livekit.agents import AgentSession
 
 from soundscape import MemoryOutput, OutputError, Scene, Soundscape, UsageError
@@ -198,15 +200,183 @@ async def test_a_session_that_fails_to_close_is_waited_for_as_well_and_says_so()
     await background.aclose()
 
 
-@pytest.mark.parametrize("first", [0, 1])
-async def test_the_sessions_close_is_its_own_again_without_a_background(first: int) -> None:
-    session: AgentSession[None] = AgentSession()
-    backgrounds = [Soundscape(QUIET, output=Each()).attach(session) for _ in range(2)]
+@pytest.mark.parametrize("given_up", [False, True])
+async def test_a_session_whose_close_fails_or_is_given_up_has_no_background_any_more(given_up: bool) -> None:
+    """It is closed all the same, and there is no event that says so."""
+
+    class Failing(AgentSession[None]):
+        async def _teardown_activity(self, **_: Any) -> None:
+            if given_up:
+                await asyncio.sleep(3600)
+            raise RuntimeError("a plugin's own")
+
+    session = Failing()
+    background = Soundscape(QUIET, output=(output := Gated())).attach(session)
+    output.starts.set()
+    output.closes.set()
     await session.start(Desk())
-    await backgrounds[first].aclose()
-    await backgrounds[1 - first].aclose()
-    assert ("aclose" in vars(session)) == (first == 0)  # within the other's, it goes on with nothing to wait for
-    await (await closing(session))
+    with pytest.raises(TimeoutError if given_up else RuntimeError):
+        async with asyncio.timeout(0.05):
+            await session.aclose()
+    async with asyncio.timeout(5):
+        while not output.closed:
+            await asyncio.sleep(0)
+    assert committed(background)[-1] == "none"
+
+
+async def test_a_close_before_the_start_is_none() -> None:
+    """As after a start that failed, before it is tried again."""
+    session: AgentSession[None] = AgentSession()
+    background = Soundscape(QUIET, output=Each()).attach(session)
+    await asyncio.sleep(0)
+    await session.aclose()
+    await session.start(Desk())
+    await session.aclose()
+    assert committed(background) == ["initializing", "listening", "none"]
+
+
+async def test_a_background_that_is_being_closed_is_waited_for_as_well() -> None:
+    """An application may do it as soon as the session is closed, and the job closes the session once more."""
+    session: AgentSession[None] = AgentSession()
+    background = Soundscape(QUIET, output=(output := Gated())).attach(session)
+    output.starts.set()
+    await session.start(Desk())
+    async with asyncio.TaskGroup() as group:
+        session.once("close", lambda _: group.create_task(background.aclose()))
+        await closing(session)
+        await asyncio.sleep(0)
+        ends = asyncio.create_task(session.aclose())
+        done, _ = await asyncio.wait([ends], timeout=0.05)
+        assert not done
+        output.closes.set()
+    await ends
+    assert "aclose" not in vars(session)
+
+
+async def test_a_close_that_is_given_up_waits_for_no_fade() -> None:
+    class Slow(AgentSession[None]):
+        async def aclose(self) -> None:
+            await super().aclose()
+            await asyncio.sleep(3600)
+
+    session = Slow()
+    background = Soundscape(QUIET, output=(output := Gated())).attach(session)
+    output.starts.set()
+    await session.start(Desk())
+    ends = await closing(session)
+    ends.cancel()
+    done, _ = await asyncio.wait([ends], timeout=1)
+    assert done
+    output.closes.set()
+    await background.aclose()
+
+
+async def test_the_sessions_close_takes_and_returns_what_its_own_does() -> None:
+    class Own(AgentSession[None]):
+        async def aclose(self, *, why: str = "") -> str:  # type: ignore[override]
+            await super().aclose()
+            return why
+
+    session = Own()
+    Soundscape(QUIET, output=Each()).attach(session)
+    await session.start(Desk())
+    assert await session.aclose(why="over") == "over"
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+async def test_the_sessions_close_is_its_own_again_without_a_background(order: tuple[int, ...]) -> None:
+    session: AgentSession[None] = AgentSession()
+    backgrounds = [Soundscape(QUIET, output=Each()).attach(session) for _ in order]
+    await session.start(Desk())
+    for number in order:
+        assert "aclose" in vars(session)
+        await backgrounds[number].aclose()
+    assert "aclose" not in vars(session)
+    await session.aclose()
+
+
+async def test_what_another_made_of_the_sessions_close_stays() -> None:
+    called: list[str] = []
+    session: AgentSession[None] = AgentSession()
+    own = session.aclose
+
+    async def another() -> None:
+        called.append("another")
+        await own()
+
+    session.aclose = another  # type: ignore[method-assign]
+    background = Soundscape(QUIET, output=Each()).attach(session)
+    await session.start(Desk())
+    await background.aclose()
+    assert session.aclose is another
+    await session.aclose()
+    assert called == ["another"]
+
+
+async def test_a_close_on_another_loop_does_not_wait_for_what_never_comes_there() -> None:
+    session: AgentSession[None] = AgentSession()
+    background = Soundscape(QUIET, output=(output := Gated())).attach(session)
+    output.starts.set()
+    await session.start(Desk())
+    ends = await closing(session)
+    async with asyncio.timeout(5):
+        await asyncio.to_thread(asyncio.run, session.aclose())
+    assert not ends.done()
+    output.closes.set()
+    await ends
+    await background.aclose()
+
+
+class Bare(rtc.EventEmitter[str]):
+    """A session of somebody's tests."""
+
+    agent_state, user_state = "listening", "listening"
+
+
+def mocked() -> MagicMock:
+    return MagicMock(spec=AgentSession, agent_state="listening", user_state="listening")
+
+
+@pytest.mark.parametrize("stand_in", [Bare, mocked])
+async def test_a_session_of_a_test_need_not_be_one_that_closes(stand_in: Callable[[], Any]) -> None:
+    session = stand_in()
+    background = Soundscape(QUIET, output=(output := Each())).attach(session)
+    await output.change()
+    if isinstance(session, MagicMock):
+        await session.aclose()
+        session.aclose.assert_awaited_once()
+    await background.aclose()
+    assert committed(background) == ["listening", "none"]
+
+
+EAGER = pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks can be eager from Python 3.12 on")
+
+
+@pytest.mark.parametrize("eager", [False, pytest.param(True, marks=EAGER)])
+async def test_a_start_that_fails_is_tried_again_with_the_next_state(eager: bool) -> None:
+    """Also where it has failed before its task is known."""
+
+    class Second(Each):
+        tried = 0
+
+        async def start(self, source: Source) -> None:
+            self.tried += 1
+            if self.tried == 1:
+                raise OutputError("not yet")
+            await super().start(source)
+
+    if sys.version_info >= (3, 12) and eager:
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+    session: AgentSession[None] = AgentSession()
+    background = Soundscape(QUIET, output=(output := Second())).attach(session)
+    await asyncio.sleep(0)
+    await session.start(Desk())
+    await asyncio.sleep(0)
+    assert output.tried == 2
+    handle = background.play("soundscape:cafe")
+    await session.aclose()
+    await handle
+    assert committed(background) == ["listening", "none"]
 
 
 async def test_it_may_be_closed_within_an_event_of_the_session(caplog: pytest.LogCaptureFixture) -> None:

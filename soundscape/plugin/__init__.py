@@ -44,7 +44,8 @@ HISTORY_SECONDS = 3600.0
 class Soundscape(Live):
     """A background that follows one session, until it closes or its room is disconnected for good.
 
-    The session's `aclose` returns when the last fade is over, so that a job that ends leaves its room no sooner.
+    The session's `aclose` returns when the last fade is over, so that a job that ends leaves its room no sooner. What
+    gives that up, by a timeout or cancelled, does not wait for it.
 
     Everything is checked and every clip is loaded before the constructor returns: afterwards nothing can fail for a
     reason that was in the file.
@@ -198,12 +199,12 @@ class Soundscape(Live):
         started = session.agent_state != "initializing"
         if started and self._given_output is None:
             output_of(session)
+        self._let_go_of_close = hold_close(session, self._last)
         self._session = session
         self._on("agent_state_changed", self._agent_state_changed)
         self._on("user_state_changed", self._user_state_changed)
         self._on("tool_execution_updated", self._tool_execution_updated)
         self._on("close", self._session_closed)
-        self._let_go_of_close = hold_close(session, self._faded)
         logger.info("scene %r follows the session", self.scene.name, extra=self._description())
         self._post(Fact("user", session.user_state))
         self._post(Fact("agent", session.agent_state))
@@ -273,13 +274,14 @@ class Soundscape(Live):
 
     def _start(self) -> None:
         run = self._run
-        if run.starting is None and run.closing is None:
+        if not run.starts and run.closing is None:
             try:
                 loop = asyncio.get_running_loop()
             except RuntimeError:
                 return  # attached before the loop runs; the first state starts it
-            run.starting = loop.create_task(self._start_output(run), name="soundscape-start")
+            run.starts = True
             run.play_moments()
+            run.starting = loop.create_task(self._start_output(run), name="soundscape-start")
 
     async def _start_output(self, run: Run) -> None:
         """Starts the output. Whatever goes wrong, the call goes on without a background; the next change of state
@@ -304,7 +306,7 @@ class Soundscape(Live):
             run.say_once(f"no background in this session{f': {error}' if known else ''}", trace=not known)
             run.let_go_of_lock()
             moments, run.moments = run.moments, None
-            run.posting, run.starting = False, None
+            run.posting, run.starts = False, False
             run.engine = self._new_run().engine
             if moments is not None:
                 await moments.let_go()
@@ -326,9 +328,19 @@ class Soundscape(Live):
         if run.closing is None:
             run.tell(Fact("close"))
             run.closing = asyncio.get_running_loop().create_task(self._close(run), name="soundscape-close")
-            run.closing.add_done_callback(_retrieve)
-            run.closing.add_done_callback(self._closings.discard)
+            run.closing.add_done_callback(self._run_closed)
             self._closings.add(run.closing)
+
+    def _run_closed(self, closing: asyncio.Task[None]) -> None:
+        self._closings.discard(closing)
+        if not closing.cancelled():
+            closing.exception()  # seen
+        self._let_go_if_closed()
+
+    def _let_go_if_closed(self) -> None:
+        """The session's close is its own again when nothing fades any more: it may come while this one's does."""
+        if self._closed and not self._closings:
+            self._let_go_of_close()
 
     async def _close(self, run: Run) -> None:
         in_time = False
@@ -349,10 +361,13 @@ class Soundscape(Live):
                 if run.moments is not None:
                     await run.moments.let_go()
 
-    async def _faded(self) -> None:
-        """Until no run fades any more; bounded, as each one's close is."""
-        if self._closings:
-            await asyncio.wait(self._closings)
+    def _last(self) -> set[asyncio.Task[None]]:
+        """What the session's own close waits for: each fade that goes on."""
+        assert self._session is not None
+        ran = self._facts.get(("agent",)) != Fact("agent", "initializing")
+        if ran and self._session.agent_state == "initializing":  # it is closed; no event told of it where that failed
+            self._begin_close(self._run)
+        return self._closings
 
     async def aclose(self) -> None:
         """Fades out and lets go of everything; the end of the session does the same. Twice, nothing more happens.
@@ -370,16 +385,12 @@ class Soundscape(Live):
             assert self._session is not None
             self._session.off(event, handler)
         self._handlers.clear()
-        self._let_go_of_close()
         self._begin_close(run)
+        self._let_go_if_closed()
         try:
-            await self._faded()
+            if self._closings:
+                await asyncio.wait(self._closings)
         except asyncio.CancelledError:
             for closing in self._closings:
                 closing.cancel()
             raise
-
-
-def _retrieve(task: asyncio.Task[None]) -> None:
-    if not task.cancelled():
-        task.exception()

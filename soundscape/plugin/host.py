@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import logging
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol, TypeVar
 
@@ -93,35 +95,74 @@ def when_left(room: Any, left: Callable[[], None]) -> Callable[[], None]:
     return lambda: room.off(event, changed)
 
 
-def hold_close(session: AgentSession[Any], until: Callable[[], Awaitable[None]]) -> Callable[[], None]:
+_Last = Callable[[], Iterable["asyncio.Task[None]"]]
+
+
+class _HeldClose:
+    """A session's own `aclose`, and what it waits for after that."""
+
+    def __init__(self, own: Callable[..., Awaitable[Any]], before: Any) -> None:
+        self.own = own
+        self.before = before  # of the session's instance: another's, who does the same
+        self.lasts: list[_Last] = []
+
+    async def aclose(self, *args: Any, **kwargs: Any) -> Any:
+        """As the session's own; cancelled within that, it waits for nothing more."""
+        try:
+            result = await self.own(*args, **kwargs)
+        except asyncio.CancelledError:
+            self._lasting()
+            raise
+        except Exception:
+            await self._wait()
+            raise
+        await self._wait()
+        return result
+
+    def _lasting(self) -> list[asyncio.Task[None]]:
+        return [task for last in [*self.lasts] for task in last()]
+
+    async def _wait(self) -> None:
+        # Another loop's would be waited for in vain.
+        if mine := [task for task in self._lasting() if task.get_loop() is asyncio.get_running_loop()]:
+            await asyncio.wait(mine)
+
+
+def hold_close(session: AgentSession[Any], last: _Last) -> Callable[[], None]:
     """Makes `session.aclose()` wait for something more. A job leaves its room as soon as that returns, 20 ms after the
     session's `close` (*measured*): nobody would hear the last fade. The host has nothing public to be awaited there.
 
     Args:
-        session: of this one only.
-        until: what is waited for, bounded, after the session's own close, whether that succeeded or not.
+        session: of this one only. A stand-in, which has no `aclose` or one that is no function, is left alone.
+        last: called when the session's own close is over, whether it succeeded, failed or was cancelled; returns the
+            tasks that are waited for then unless it was cancelled, each of them bounded.
 
     Returns:
         What lets go of it.
     """
-    before = vars(session).get("aclose")  # another's, who does the same
-    own = session.aclose
+    attributes, own = getattr(session, "__dict__", None), getattr(session, "aclose", None)
+    if attributes is None or not inspect.isroutine(own):
+        return lambda: None
 
-    async def aclose() -> None:
-        try:
-            await own()
-        finally:
-            await until()
+    def holder() -> Any:
+        return getattr(attributes.get("aclose"), "__self__", None)
+
+    held = holder()
+    if not isinstance(held, _HeldClose):  # one for all: around each other they would be a chain that only grows
+        held = _HeldClose(own, attributes.get("aclose"))
+        attributes["aclose"] = held.aclose
+    held.lasts.append(last)
 
     def let_go() -> None:
-        if vars(session).get("aclose") is not aclose:  # or another's around it, which goes on
+        if last in held.lasts:
+            held.lasts.remove(last)
+        if held.lasts or holder() is not held:  # or another's is around it, which goes on
             return
-        if before is None:
-            del session.aclose
+        if held.before is None:
+            del attributes["aclose"]
         else:
-            session.aclose = before  # type: ignore[method-assign]
+            attributes["aclose"] = held.before
 
-    session.aclose = aclose  # type: ignore[method-assign]
     return let_go
 
 

@@ -43,6 +43,7 @@ class Run:
         self._report: Report | None = None
         self.moments: Moments | None = None  # from the start on
         self.posting = False  # facts go to the engine: an output pulls from it, or is about to
+        self.starts = False  # or has started
         self.starting: asyncio.Task[None] | None = None
         self.closing: asyncio.Task[None] | None = None
         self.ended = False
