@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import threading
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -1104,6 +1105,29 @@ async def test_another_scene_may_be_loaded_in_a_thread(folder: Path) -> None:
     await call.aclose()
     with pytest.raises(UsageError, match="was closed"):
         call.switch("office")
+
+
+async def test_of_two_that_are_loaded_at_once_the_one_that_was_asked_for_last_stays(folder: Path) -> None:
+    loading, ready = threading.Event(), threading.Event()
+
+    class Slow(Soundscape):
+        def _load(self, scene: Scene) -> SceneClips:
+            if scene.name == "office":
+                loading.set()
+                assert ready.wait(10)
+            return super()._load(scene)
+
+    call = Slow(Scene.from_toml(BELL, folder), output=(output := MemoryOutput(paced=False)))
+    await attached(call)
+    first = asyncio.create_task(asyncio.to_thread(call.switch, "office"))
+    await asyncio.to_thread(loading.wait, 10)
+    await asyncio.to_thread(call.switch, "night")
+    ready.set()
+    await first
+    output.pull(480)
+    assert call.scene.name == "night"
+    assert [fact.value.reference for _, fact in call.engine.facts if fact.kind == "scene"] == ["night"]
+    await call.aclose()
 
 
 async def test_a_scene_that_was_switched_to_before_the_start_is_the_one_that_plays(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 
 from soundscape.engine import Fact, Scenery, Switch
 from soundscape.exceptions import UsageError
@@ -25,6 +26,9 @@ class Live:
     _sample_rate: int
     _run: Run
     _closed: bool
+    _posting: threading.RLock
+    _asked = 0  # so many switches
+    _switched = 0  # the present one's number among them
 
     def _post(self, fact: Fact) -> None:
         raise NotImplementedError
@@ -51,7 +55,8 @@ class Live:
         the same in both scenes: kind, bus and pool; all others leave and come. What was set by `set_gain` stays.
 
         It is checked and loaded first, as by the class, with the same options, which takes the time of decoding its
-        sounds: `await asyncio.to_thread(background.switch, "cafe")` keeps that from the session's loop.
+        sounds: `await asyncio.to_thread(background.switch, "cafe")` keeps that from the session's loop. Of several that
+        are loaded at once, the one that was asked for last stays.
 
         Args:
             scene: a file, the name of a scene that ships, or a `Scene`.
@@ -72,9 +77,16 @@ class Live:
             scene = Scene.from_file(find_scene(scene))
         else:
             raise UsageError(f"{scene!r} is no scene: give a path, the name of a scene that ships, or a Scene")
+        with self._posting:
+            self._asked += 1
+            asked = self._asked
         clips = self._load(scene)
-        self.scene, self.clips = scene, clips
-        self._post(Fact("scene", Switch(reference, Scenery(scene, clips), crossfade)))
+        with self._posting:
+            if asked < self._switched:  # a later one was sooner ready
+                return
+            self._switched = asked
+            self.scene, self.clips = scene, clips
+            self._post(Fact("scene", Switch(reference, Scenery(scene, clips), crossfade)))
 
     def play(self, audio: Audio, *, loop: bool = False) -> PlayHandle:
         """Plays a sound of the moment, on the session's loop. The scene's states do not touch it; it is on the bus
