@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from livekit import rtc
 from livekit.agents import AgentSession
 from rooms import Room, constant, folder, warnings  # noqa: F401 - a fixture
 
@@ -65,15 +66,43 @@ async def test_a_fade_that_began_before_the_room_was_left_is_cut_short(folder: P
     await over(background, tasks)
 
 
-async def test_a_room_that_was_left_while_the_track_was_published_ends_it_too(folder: Path) -> None:  # noqa: F811
+@pytest.mark.parametrize("delay", [0.1, 3600])
+async def test_a_room_that_was_left_while_the_track_was_published_ends_it_too(
+    delay: float,
+    folder: Path,  # noqa: F811
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A caller who hangs up at once is no error, nor waited for: the room may answer yet, or never."""
     tasks, room = asyncio.all_tasks(), Room()
-    room.delay = 0.1
+    room.delay = delay
     output = RoomOutput(room.room)
     background = Soundscape(Scene.from_toml(SLOW, folder), seed=1, output=output).attach(AgentSession())
     await asyncio.sleep(0.05)
     room.disconnect()
     await asyncio.sleep(0.1)
     await over(background, tasks)
+    assert warnings(caplog) == []
+
+
+class Leaving(Room):
+    """It is left while a track is published, and so refuses it."""
+
+    async def publish_track(self, track: rtc.LocalAudioTrack, _: rtc.TrackPublishOptions) -> Any:
+        self.connected = False
+        raise RuntimeError("engine is closed")
+
+
+async def test_a_room_that_refuses_the_track_because_it_was_left_is_no_error_either(
+    folder: Path,  # noqa: F811
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tasks, room = asyncio.all_tasks(), Leaving()
+    output = RoomOutput(room.room)
+    background = Soundscape(Scene.from_toml(SLOW, folder), seed=1, output=output).attach(AgentSession())
+    await asyncio.sleep(0.1)
+    room.disconnect()
+    await over(background, tasks)
+    assert warnings(caplog) == []
 
 
 async def test_a_close_that_is_given_up_leaves_no_handle_open(folder: Path) -> None:  # noqa: F811

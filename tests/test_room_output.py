@@ -504,6 +504,22 @@ async def test_a_cancelled_close_takes_the_track_back_in_the_background() -> Non
     assert room.track_publications == {}
 
 
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_start_that_is_given_up_leaves_no_track(turns: int) -> None:
+    """Whenever that is: before, while or after the room answers."""
+    room = StandIn()
+    output = RoomOutput(room.room)
+    starting = asyncio.create_task(output.start(Ramp()))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    if not starting.cancelled():
+        await output.aclose()
+    await until_no_thread_is_left()
+    assert room.track_publications == {}
+
+
 async def test_a_room_that_refuses_is_an_output_error_and_may_be_tried_again() -> None:
     room = StandIn()
     output = RoomOutput(room.room)

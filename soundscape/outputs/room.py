@@ -189,16 +189,28 @@ class RoomOutput:
             room.local_participant.publish_track(track, self._options), name="soundscape.RoomOutput.publish"
         )
         try:
-            async with asyncio.timeout(_PUBLISH_SECONDS):
-                self._publication = await asyncio.shield(publishing)
-        except TimeoutError as error:
-            self._leaving = asyncio.create_task(self._withdraw(publishing))
-            raise OutputError(f"the room did not take the background within {_PUBLISH_SECONDS:.0f} s") from error
-        except asyncio.CancelledError:
-            self._leaving = asyncio.create_task(self._withdraw(publishing))
+            await self._settled(publishing, room)
+            if not publishing.done() and room.isconnected():
+                raise OutputError(f"the room did not take the background within {_PUBLISH_SECONDS:.0f} s")
+        except (OutputError, asyncio.CancelledError):
+            self._leaving = asyncio.create_task(self._withdraw(publishing, room))
             raise
+        if not publishing.done():  # the room was left: nobody is there to hear it
+            self._leaving = asyncio.create_task(self._withdraw(publishing, room))
+            return
+        try:
+            self._publication = publishing.result()
         except Exception as error:  # LiveKit raises bare ones
+            if not room.isconnected():
+                return
             raise OutputError(f"the room does not take the background: {error}") from error
+
+    async def _settled(self, publishing: asyncio.Task[rtc.LocalTrackPublication], room: rtc.Room) -> None:
+        """Waits for a room's answer, which never comes from one that was left meanwhile."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PUBLISH_SECONDS):
+                while room.isconnected() and not publishing.done():
+                    await asyncio.wait([publishing], timeout=_POLL_SECONDS)
 
     async def _connected(self, room: rtc.Room) -> None:
         """Waits for a room that is about to be connected: `session.start` connects a job's, and the session's first
@@ -208,9 +220,9 @@ class RoomOutput:
                 while not (room.isconnected() or self._closed or _was_connected(room)):
                     await asyncio.sleep(_POLL_SECONDS)
 
-    async def _withdraw(self, publishing: asyncio.Task[rtc.LocalTrackPublication]) -> None:
+    async def _withdraw(self, publishing: asyncio.Task[rtc.LocalTrackPublication], room: rtc.Room) -> None:
         """Takes back what is still being published: cancelled, it would appear all the same, in nobody's books."""
-        await asyncio.wait([publishing], timeout=_PUBLISH_SECONDS)
+        await self._settled(publishing, room)
         publishing.cancel()
         (made,) = await asyncio.gather(publishing, return_exceptions=True)
         if not isinstance(made, BaseException):
@@ -270,7 +282,7 @@ class RoomOutput:
             # very tick once in some hundred times, with an empty queue never in 38,000).
             with contextlib.suppress(Exception):  # closed underneath
                 native.clear_queue()
-            await native.aclose()
+                await native.aclose()
 
 
 def _was_connected(room: rtc.Room) -> bool:
