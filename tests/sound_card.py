@@ -171,7 +171,7 @@ class Terminal:
         return bool(flags & termios.ECHO and flags & termios.ICANON)
 
     def press(self, keys: str) -> None:
-        os.write(self._own, keys.encode())
+        os.write(self._own, keys.encode(errors="surrogateescape"))
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)

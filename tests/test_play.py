@@ -112,6 +112,9 @@ def test_the_caller_speaks_while_u_says_so(card: SoundCard, desk: Terminal) -> N
     desk.press("u")
     wait_for(lambda: bed() > 0.09)
     desk.press("\x1b[A")  # an arrow is no Escape
+    card.goes_on(0.2)
+    desk.press("\udce4")  # nor is a letter of another encoding's the end
+    card.goes_on(0.2)
     desk.press("2")
     hears(card, "bed", "think")
     desk.press("\x1b")

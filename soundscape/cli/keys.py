@@ -53,13 +53,13 @@ def keys(pressed: Callable[[str], None]) -> Iterator[None]:
 
         def read() -> None:
             try:
-                text = os.read(terminal, 64).decode(errors="ignore")
+                data = os.read(terminal, 64)
             except OSError:
-                text = ""
-            if not text:
+                data = b""
+            if not data:
                 loop.remove_reader(terminal)
                 pressed(END)
-            for key in _SEVERAL.sub("", text):
+            for key in _SEVERAL.sub("", data.decode(errors="ignore")):
                 pressed(key)
 
         before = termios.tcgetattr(terminal)

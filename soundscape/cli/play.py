@@ -59,8 +59,9 @@ async def play_live(path: Path, *, seed: int | None, allow_outside: bool, out: C
         with keys(pressed), Live(console=out, get_renderable=desk.draw, refresh_per_second=1 / _DRAW_SECONDS):
             await told.wait()
             watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
             await _end(desk.engine, output)
+            with suppress(asyncio.CancelledError):
+                await watching
 
 
 async def play_take(take: Take, *, out: Console) -> None:

@@ -145,7 +145,7 @@ class SpeakersOutput:
         """Looks after the device as long as it plays."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            if not self._stream.active:
+            if not _plays(self._stream):
                 gone, self._stream = self._stream, None
                 gone.close(ignore_errors=True)
                 if not self._lost:
@@ -178,6 +178,15 @@ class SpeakersOutput:
         finally:
             if opening is not None:
                 opening.add_done_callback(_let_go)
+
+
+def _plays(stream: Any) -> bool:
+    import sounddevice
+
+    try:
+        return bool(stream.active)
+    except sounddevice.PortAudioError:  # what cannot be asked is gone as well
+        return False
 
 
 def _let_go(opening: asyncio.Future[Any]) -> None:
