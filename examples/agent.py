@@ -9,7 +9,9 @@ terminals:
     livekit-server --dev
     LIVEKIT_URL=ws://127.0.0.1:7880 LIVEKIT_API_KEY=devkey LIVEKIT_API_SECRET=secret python examples/agent.py dev
 
-and then join any room of it, with any client of LiveKit's that has a chat.
+and then join any room of it, with any client of LiveKit's that has a chat. Without any server, on the speakers:
+
+    python examples/agent.py console
 """
 
 from livekit.agents import Agent, AgentServer, AgentSession, JobContext, cli

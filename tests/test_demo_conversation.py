@@ -308,17 +308,23 @@ def test_a_sample_rate_too_low_for_speech_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "scripted"),
+    ("scripted", "environment"),
     [
-        ("LIVEKIT_URL", "wss://shop.livekit.cloud", False),
-        ("LIVEKIT_URL", "ws://127.0.0.1:7880", True),
-        ("LIVEKIT_INFERENCE_API_KEY", "key", False),
+        (False, {"LIVEKIT_URL": "wss://shop.livekit.cloud"}),
+        (False, {"LIVEKIT_URL": "wss://shop.livekit.run"}),
+        (True, {"LIVEKIT_URL": "ws://127.0.0.1:7880"}),
+        (True, {}),
+        (False, {"LIVEKIT_INFERENCE_API_KEY": "key", "LIVEKIT_INFERENCE_API_SECRET": "secret"}),
+        (True, {"LIVEKIT_INFERENCE_API_KEY": "", "LIVEKIT_INFERENCE_API_SECRET": ""}),
+        (True, {"LIVEKIT_INFERENCE_API_KEY": "key"}),
     ],
 )
 def test_a_script_answers_only_where_livekits_models_cannot_be_reached(
-    name: str, value: str, scripted: bool, monkeypatch: pytest.MonkeyPatch
+    scripted: bool, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for other in ("LIVEKIT_URL", "LIVEKIT_INFERENCE_API_KEY"):
-        monkeypatch.delenv(other, raising=False)
-    monkeypatch.setenv(name, value)
+    for name in ("LIVEKIT_URL", "LIVEKIT_INFERENCE_API_KEY", "LIVEKIT_INFERENCE_API_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     assert (models(llm="openai/gpt-4.1-mini") == {"llm": "openai/gpt-4.1-mini"}) is not scripted
+    assert ("a script answers" in caplog.text) is scripted

@@ -59,7 +59,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 REFERENCE = ROOT / "docs" / "scene-format.md"
 pytestmark = pytest.mark.checkout
 
-OTHERS = ("pip install ", "pytest", "git diff ")
+OTHERS = ("python agent.py ", "pip install ", "pytest", "git diff ")
 """Lines of a shell that are shown and not run here."""
 
 NEVER_ENDING = ("soundscape demo", "soundscape play")

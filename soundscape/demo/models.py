@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,15 +23,20 @@ ANSWERS = (
 def models(**wanted: str) -> dict[str, Any]:
     """What an `AgentSession` is made with.
 
-    LiveKit's inference service takes keys of LiveKit Cloud, or its own (`LIVEKIT_INFERENCE_API_KEY`). With any other
-    server a model answers by a script, in a synthetic voice, to what the caller types: nobody is listened to.
+    LiveKit's inference service takes keys of LiveKit Cloud, or its own (`LIVEKIT_INFERENCE_API_KEY` and `_SECRET`).
+    With any other server a model answers by a script, in a synthetic voice, to what the caller types: nobody is
+    listened to, which is logged.
 
     Args:
         wanted: `stt`, `llm` and `tts`, as LiveKit names them.
     """
+    own_keys = all(os.environ.get(f"LIVEKIT_INFERENCE_API_{part}") for part in ("KEY", "SECRET"))
     host = urlsplit(os.environ.get("LIVEKIT_URL", "")).hostname or ""
-    if host.endswith(".livekit.cloud") or "LIVEKIT_INFERENCE_API_KEY" in os.environ:
+    if own_keys or host.endswith((".livekit.cloud", ".livekit.run")):
         return dict(wanted)
+    logging.getLogger("soundscape").warning(
+        "a script answers what the caller types, nobody is listened to: LIVEKIT_URL is not LiveKit Cloud's"
+    )
     script = itertools.chain([GREETING], itertools.cycle(ANSWERS))
     return {
         "stt": None,
