@@ -7,9 +7,10 @@ moments, one in SECONDS (100 and 2 unless given; `200 3` is a call of ten minute
 participant listens to their tracks. Both play the same two files, a bed of noise and a tone while the agent thinks.
 
 Printed is how late a change is heard, from the session's event to the arrival of the block in which the tone comes or
-goes; what was missing, beside what the receiver's own statistics say of packets and of sound that it made up; and what
-was received of soundscape beside the engine's render of the call's recording: how far they lag, how much they are
-alike, and how the level of each layer differs in each state.
+goes (one that is not heard within 1.2 s is later than all others; one that nothing was said of counts as heard of
+none); where the bed was missing for 4 ms or more, beside what the receiver's own statistics say of packets and of sound
+that it made up; and what was received of soundscape beside the engine's render of the call's recording: how far they
+lag, how much they are alike, and how the level of each layer, and of each 20 ms, differs in each state.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import random
 import statistics
 import sys
 import tempfile
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -38,13 +40,19 @@ from soundscape import RoomOutput, Scene, Soundscape
 from soundscape.outputs.file import write_audio
 from soundscape.testing import replay
 
-RATE, BLOCK = 48_000, 480
+RATE = 48_000
+BED, BAND = 0.02, 8_000  # RMS, and Hz up to where its noise goes: what a codec passes on as it is
+WINDOW = 96  # frames, two periods of the tone
+AT_MOST_DB = 1.0
 Samples = npt.NDArray[np.float64]
 
 
 def write_sounds(folder: Path) -> None:
     times = np.arange(60 * RATE) / RATE
-    sounds = {"bed": np.random.default_rng(1).normal(0, 0.02, len(times)), "tone": 0.1 * np.sin(2000 * np.pi * times)}
+    spectrum = np.fft.rfft(np.random.default_rng(1).normal(0, 1, len(times)))
+    spectrum[np.fft.rfftfreq(len(times), 1 / RATE) > BAND] = 0
+    bed = np.fft.irfft(spectrum, len(times))
+    sounds = {"bed": bed * BED / bed.std(), "tone": 0.1 * np.sin(2000 * np.pi * times)}
     for name, sound in sounds.items():
         write_audio(folder / f"{name}.wav", [sound.astype(np.float32)[:, np.newaxis]], RATE)
 
@@ -79,10 +87,18 @@ class Ear:
                 self.changes.append((loop.time(), loud))
 
     @property
-    def silent(self) -> int:
-        """Blocks without sound since the first one with it: the bed never stops."""
-        sounding = [bool(np.sqrt(np.mean(block**2)) > 0.002) for block in self.blocks]
-        return sounding[sounding.index(True) :].count(False)
+    def holes(self) -> tuple[int, float]:
+        """Where the bed, which never stops, is at less than 0.4 of its level in two windows or more: how often, and for
+        how many ms in all. A codec does as much to one, where a tone comes or goes."""
+        heard = np.concatenate(self.blocks)
+        heard = heard[np.flatnonzero(np.abs(heard) > 0.001)[0] :]
+        windows = heard[: len(heard) // WINDOW * WINDOW].reshape(-1, WINDOW)
+        turns = np.exp(-2j * np.pi * 1_000 * np.arange(WINDOW) / RATE)
+        beside = np.mean(windows**2, axis=1) - 2 * np.abs(windows @ turns / WINDOW) ** 2
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], beside < (0.4 * BED) ** 2, [False]])))
+        lengths = (edges[1::2] - edges[::2]) * 1_000 * WINDOW / RATE
+        lengths = lengths[lengths > 1_000 * WINDOW / RATE]
+        return len(lengths), float(lengths.sum())
 
     async def statistics(self) -> str:
         for stats in await self.track.get_stats():
@@ -115,6 +131,12 @@ def lag_of(received: Samples, sent: Samples) -> tuple[int, float]:
     return lag, float(np.dot(a, b) / np.sqrt(np.dot(a, a) * np.dot(b, b)))
 
 
+def rms(samples: Samples) -> Samples:
+    """Of each 20 ms."""
+    blocks = samples[: len(samples) // 960 * 960].reshape(-1, 960)
+    return np.asarray(np.sqrt(np.mean(blocks**2, axis=1)) + 1e-9)
+
+
 def compare(heard: Samples, folder: Path, recording: Path) -> None:
     """What was received beside what the engine renders of the recording."""
     take = replay(Scene.from_toml(SCENE, folder), recording)
@@ -122,28 +144,38 @@ def compare(heard: Samples, folder: Path, recording: Path) -> None:
     commits = [entry for entry in take.log if entry.action == "commit" and entry.key in ("listening", "thinking")]
     heard = heard[np.flatnonzero(np.abs(heard) > 0.001)[0] :]
     lag, _ = lag_of(heard[: 20 * RATE], sent[: 30 * RATE])
-    alike: list[float] = []
+    alike: dict[str, list[float]] = {"listening": [], "thinking": []}
     lags: list[int] = []
     levels: dict[str, list[float]] = {"bed, listening": [], "bed, thinking": [], "tone, thinking": []}
+    moments: list[float] = []
     for entry, following in pairwise(commits):
-        first, last = entry.frame + RATE // 2, following.frame - RATE // 10
+        first, last = entry.frame + RATE // 20, following.frame - RATE // 10
         if last - first < RATE // 2:
             continue
         piece = sent[first:last]
         more = heard[max(first + lag - RATE // 10, 0) : last + lag + RATE // 10]
         off, likeness = lag_of(more, piece)
         lag += off - min(first + lag, RATE // 10)  # the receiver stretches and cuts
-        alike.append(likeness)
+        alike[entry.key].append(likeness)
         lags.append(lag)
         there = heard[first + lag : last + lag]
         piece = piece[: len(there)]
+        moments += [20 * np.log10(a / b) for a, b in zip(rms(there), rms(piece), strict=True)]
         levels[f"bed, {entry.key}"].append(20 * np.log10(noise(there) / noise(piece)))
         if entry.key == "thinking":
             levels["tone, thinking"].append(20 * np.log10(tone(there) / tone(piece)))
-    print(f"received beside rendered: correlation, median {statistics.median(alike):.3f}, least {min(alike):.3f}")
+    print("received beside rendered, from 50 ms after a change to 100 ms before the next:")
+    for state, found in alike.items():
+        print(f"  correlation in {state}: median {statistics.median(found):.3f}, least {min(found):.3f}")
     print(f"  it drifts by {1000 * (max(lags) - min(lags)) / RATE:.0f} ms in all, in {len(lags)} states")
     for name, found in levels.items():
         print(f"  level of the {name}: {statistics.median(found):+.2f} dB, {min(found):+.2f} to {max(found):+.2f}")
+        wrong = sum(abs(level) > AT_MOST_DB for level in found)
+        if wrong:
+            print(f"  WRONG: in {wrong} of {len(found)} states it is off by more than {AT_MOST_DB} dB")
+    moments.sort()
+    print(f"  level of all in 20 ms: {moments[0]:+.2f} to {moments[-1]:+.2f} dB; 99 in a hundred", end=" ")
+    print(f"{moments[len(moments) // 200]:+.2f} to {moments[-len(moments) // 200 - 1]:+.2f}")
 
 
 async def call(server: LiveKitServer, folder: Path, changes: int, seconds: float) -> None:
@@ -175,24 +207,26 @@ async def call(server: LiveKitServer, folder: Path, changes: int, seconds: float
         events.append((loop.time(), new == "thinking"))
         session.emit("agent_state_changed", AgentStateChangedEvent(old_state=old, new_state=new))  # type: ignore[arg-type]
     await asyncio.sleep(1.5)
+    stats = replace(output.stats)  # what follows keeps the interpreter's lock
 
     medians = {}
     for who in ("soundscape", "LiveKit"):
         late = []
         for at, loud in events:
             arrival = next((when for when, what in ears[who].changes if what == loud and at < when < at + 1.2), None)
-            late += [] if arrival is None else [1000 * (arrival - at)]
+            late.append(math.inf if arrival is None else 1000 * (arrival - at))
         late.sort()
+        unheard = late.count(math.inf)
         medians[who] = statistics.median(late)
         print(
             f"{who:11} median {medians[who]:6.1f} ms   p99 {late[int(0.99 * (len(late) - 1))]:6.1f}"
-            f"   least {late[0]:6.1f}   most {late[-1]:6.1f}   heard {len(late)} of {len(events)}"
+            f"   least {late[0]:6.1f}   most {late[-1]:6.1f}   heard {len(late) - unheard} of {len(events)}"
+            f"   heard of none {len(ears[who].changes) - len(late) + unheard}"
         )
-        print(
-            f"  {len(ears[who].blocks) / 100:.0f} s, {10 * ears[who].silent} ms silent; {await ears[who].statistics()}"
-        )
+        holes, missing = ears[who].holes
+        seconds_heard = len(ears[who].blocks) / 100
+        print(f"  {seconds_heard:.0f} s, {missing:.0f} ms missing in {holes} places; {await ears[who].statistics()}")
     print(f"soundscape's median is 1 / {medians['LiveKit'] / medians['soundscape']:.1f} of LiveKit's")
-    stats = output.stats
     print(f"  at its track: {stats.gaps} gaps, {stats.fallbacks} fall-backs, {stats.disagreements} disagreements")
     heard = np.concatenate(ears["soundscape"].blocks)
     await background.aclose()

@@ -8,7 +8,8 @@ given; KIND is `none`, `soundscape` or `livekit`, all unless given); the agent t
 and in a synthetic voice. Printed is what all processes of both workers take in that time, divided by the rooms: CPU
 time, memory of their own, and memory with a share of what several map; and in brackets how much of it is the
 background's. Each room has two tones of its own, for the bed and for thinking: of each half second that a caller
-received, it is counted whether the tones are those of the room and its state, and whether there are others.
+received, it is counted whether the tones are those of the room and its state, without a hole of 20 ms, and whether
+there are others. Of soundscape, what its log says of holes and of changes that came late (fall-backs) is printed too.
 
 A caller has a machine of its own where agents are at work. Here all share this one, so each subscribes to the
 background for one of its three talks only, a third of them at a time, and to the voice until it came.
@@ -18,12 +19,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
 import random
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,7 @@ KINDS = ("none", "soundscape", "livekit")
 SCENE = '[defaults]\ncrossfade = 0.1\n[base]\nsource = "{0}.wav"\n[states.thinking]\nsource = "{1}.wav"\n'
 BACKGROUND = "background_audio"
 HEARD, FAINT = 0.03, 0.003  # of tones of 0.1
+QUIET = 0.03  # RMS of 20 ms; of a tone it is 0.07
 
 
 def tones(room: int) -> tuple[int, int]:
@@ -147,7 +150,8 @@ class Caller:
 
     def right(self, rooms: int) -> tuple[int, int, int]:
         """Of the pieces that lie within one state, after a second of it: how many have the tones of the room and its
-        state, and how many there are. And of all pieces, how many have a tone of another room."""
+        state, and how many there are. And of all pieces, how many have a tone of another room, in both halves: a sound
+        that breaks off has a little of every tone."""
         bed, think = tones(self.number)
         others = [tone for room in range(rooms) for tone in tones(room) if room != self.number]
         right = count = 0
@@ -157,9 +161,11 @@ class Caller:
                 continue
             wanted = {bed, think} if now == {"thinking"} else {bed}
             own = all((level(samples, tone) > HEARD) == (tone in wanted) for tone in (bed, think))
-            right += own
+            whole = samples.astype(np.float64).reshape(-1, RATE // 50).std(axis=1).min() > QUIET * 32_768
+            right += bool(own and whole)
             count += 1
-        foreign = sum(any(level(samples, tone) > FAINT for tone in others) for _, samples in self.pieces)
+        halves = [np.array_split(samples, 2) for _, samples in self.pieces]
+        foreign = sum(any(all(level(half, tone) > FAINT for half in two) for tone in others) for two in halves)
         return right, count, foreign
 
     async def leave(self) -> None:
@@ -169,13 +175,24 @@ class Caller:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
+def told(workers: list[Worker]) -> None:
+    """What soundscape's log says of its calls' ends."""
+    said = [json.loads(line) for worker in workers for line in worker.output().splitlines() if line.startswith("{")]
+    ends = [record for record in said if record.get("message") == "the background ended"]
+    holes = [record["gap_seconds"] for record in ends if record["gaps"]]
+    print(f"soundscape  of {len(ends)} calls {len(holes)} had holes,", end=" ")
+    print(f"{max(holes, default=0.0):.2f} s at most in a call, {sum(holes):.2f} s in all;", end=" ")
+    print(f"{sum(record['fallbacks'] for record in ends)} fall-backs")
+
+
 def spent(workers: list[Worker]) -> float:
     """Seconds of CPU time of all their processes so far."""
     ticks = 0
     for worker in workers:
         for process in worker.processes():
-            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
+            with suppress(OSError):  # it has just ended
+                fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+                ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
@@ -184,7 +201,10 @@ def memory(workers: list[Worker]) -> tuple[float, float]:
     private = proportional = 0
     for worker in workers:
         for process in worker.processes():
-            for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+            lines: list[str] = []
+            with suppress(OSError):
+                lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+            for line in lines:
                 name, _, value = line.partition(":")
                 private += int(value.split()[0]) if name.startswith("Private_") and "Huge" not in name else 0
                 proportional += int(value.split()[0]) if name == "Pss" else 0
@@ -222,6 +242,8 @@ async def measure(kind: str, rooms: int, seconds: float, folder: Path, at: LiveK
             worker.terminate()
         for worker in workers:
             await worker.ended(60)
+        if kind == "soundscape":
+            told(workers)
     print(f"{kind:11} both workers {cpu:.0f} % of a core, the callers {own:.0f} %")
     if kind != "none":
         right, count, foreign = (sum(column) for column in zip(*counts, strict=True))
