@@ -9,10 +9,12 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from livekit import rtc
 from livekit_server import WHY_NOT, Caller, LiveKitServer, Worker, find_server, level, running, working
@@ -220,11 +222,17 @@ async def test_a_call_that_ends_at_once_ends_by_a_fade_that_its_caller_hears(
     await worker.ended()
     assert ["release", "400.wav"] in (await told(tmp_path, "dev"))["log"]
     in_order(worker)
+
+    def loudest(piece: npt.NDArray[np.int16]) -> float:
+        """Of parts of 10 ms: where a receiver mends what came late, or its clock, one or two are less (seen)."""
+        return max(level(part, 400) for part in np.array_split(piece, 5))
+
     heard = call.background.since(at)
-    levels = [level(piece, 400) / full for piece in np.array_split(heard, len(heard) // 2_400)]
-    fade = [now for now in levels if 0.05 < now < 0.95]
-    assert 4 <= len(fade) <= 7  # of 50 ms each: the scene's 0.3 s
-    assert fade == sorted(fade, reverse=True)
+    levels = [loudest(piece) / full for piece in np.array_split(heard, len(heard) // 2_400)]
+    last_full = max(number for number, now in enumerate(levels) if now >= 0.95)
+    fade = [now for now in levels[last_full + 1 :] if now > 0.05]
+    assert 3 <= len(fade) <= 8  # of 50 ms each: the scene's 0.3 s
+    assert all(after < before + 0.02 for before, after in pairwise(fade))
     assert levels[-1] < 0.05
     await call.leave()
 
