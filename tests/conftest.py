@@ -10,6 +10,7 @@ import importlib
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -48,6 +49,22 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def api(pytestconfig: pytest.Config) -> ModuleType:
     """The module whose player is tested."""
     return importlib.import_module(LIVEKITS if pytestconfig.getoption("--livekit-player") else OURS)
+
+
+@pytest.fixture(autouse=True)
+def _every_output_is_closed() -> Iterator[None]:
+    """One that a test leaves open is its fault, and not that of all that look for its thread afterwards."""
+    yield
+    if (room := sys.modules.get("soundscape.outputs.room")) is None:
+        return
+    ends = time.monotonic() + 2
+    while (left := room._thread._users) and time.monotonic() < ends:
+        time.sleep(0.01)
+    if left:
+        for _ in range(left):
+            room._thread.release()
+        room._thread.join(2)
+        pytest.fail(f"it left {left} outputs of a room open")
 
 
 @pytest.fixture(autouse=True, scope="session")

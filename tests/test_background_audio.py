@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from livekit.agents.voice import background_audio as livekit
 from made_up import steady
+from players import soon
 from rooms import RATE, Session, constant, exact, folder, reaches, started
 from test_room_output import tapped
 from test_streams import Made, blocks, ramp
@@ -221,16 +222,19 @@ async def test_a_long_fade_out_is_not_cut_short(state: str, folder: Path) -> Non
 async def test_a_thinking_iterator_goes_on_at_the_next_thought_where_it_was(folder: Path) -> None:
     """As in LiveKit's player, whether it waits for its blocks or has them; it is closed by the end alone."""
     for pause in (0.0, 0.01):
-        made = Made(blocks(ramp(5 * RATE), 480), pause=pause)
+        made = Made(blocks(np.repeat(np.arange(1, 501), 480), 480), pause=pause)  # each 10 ms are their own number
         player, session = BackgroundAudioPlayer(thinking_sound=made.frames(), stream_timeout_ms=50), Session()
         output = await started(player, session)
         async with tapped(output) as tap:
-            for state in ("thinking", "listening", "thinking", "listening"):
-                session.becomes(state)
-                await asyncio.sleep(0.4)
+            for _ in range(2):
+                session.becomes("thinking")
+                assert await soon(lambda: bool(tap.blocks[-1].any()), 5)
+                await asyncio.sleep(0.2)
+                session.becomes("listening")
+                assert await soon(lambda: not np.any(tap.blocks[-20:]), 5)
         heard = np.concatenate(tap.blocks)
         sounding = np.flatnonzero(heard)
-        (pause_at,) = np.flatnonzero(np.diff(sounding) > 4_800)
+        pause_at = int(np.argmax(np.diff(sounding)))
         last, again = heard[sounding[pause_at] - 480], heard[sounding[pause_at + 1] + 480]
         assert heard[sounding[0]] == 1
         assert again > last  # what was asked for ahead, and not heard, is gone
