@@ -52,12 +52,7 @@ _COUNTERS = {
         ("gap_seconds", "gap.time", "s", "How much silence there was in the sound's stead"),
         ("fallbacks", "fallbacks", "{fallback}", "How often answers at once were given up for a while"),
         ("failures", "capture.failures", "{failure}", "Tries to hand a block to the room that failed"),
-        (
-            "render_failures",
-            "render.failures",
-            "{failure}",
-            "How often the engine failed",
-        ),
+        ("render_failures", "render.failures", "{failure}", "How often the engine failed"),
         ("render_seconds", "render.time", "s", "Time that rendering took"),
         ("seconds", "output.time", "s", "Time for which backgrounds played"),
     )
