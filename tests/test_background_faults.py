@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pytest
 from livekit import rtc
 from rooms import Room, Session, constant, exact, folder, reaches, started, warnings
-from test_room_output import output_threads, tapped, until_no_thread_is_left
+from test_room_output import output_threads, tapped, until_no_thread_is_left, until_nothing_goes_on
 from test_streams import Made, blocks, ramp
 
 from soundscape import OutputError, RoomOutput, UsageError
@@ -127,9 +127,8 @@ async def test_a_cancelled_close_goes_on_by_itself(folder: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await closing
     await over(handle)
-    await until_no_thread_is_left()
+    await until_nothing_goes_on()
     assert room.track_publications == {}
-    await asyncio.sleep(0.05)
     assert asyncio.all_tasks() == tasks
 
 

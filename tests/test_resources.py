@@ -92,9 +92,11 @@ def test_loops_close_by_themselves(name: str) -> None:
 
 @pytest.mark.checkout
 def test_the_script_makes_the_clips(tmp_path: Path) -> None:
-    """What ships is what `resources/make_clips.py` makes, to a thousandth of full scale."""
+    """What ships is what `resources/make_clips.py` makes, but for 40 dB less than its sound: on another CPU the codec
+    rounds differently (50 dB less), and a level of 0.1 dB more or less would fail."""
     root = Path(__file__).parent.parent
     command = [sys.executable, str(root / "resources" / "make_clips.py"), "chime", "--out", str(tmp_path)]
     subprocess.run(command, check=True, capture_output=True)
-    made = load(tmp_path / "chime.opus").samples
-    np.testing.assert_allclose(made, samples("chime"), atol=1e-3)
+    made, ships = load(tmp_path / "chime.opus").samples, samples("chime")
+    assert made.shape == ships.shape
+    assert np.square(made - ships).mean() < 1e-4 * np.square(ships).mean()

@@ -114,6 +114,14 @@ async def until_no_thread_is_left() -> None:
             await asyncio.sleep(0.01)
 
 
+async def until_nothing_goes_on() -> None:
+    """Neither on the output's thread nor in the background of this loop."""
+    await until_no_thread_is_left()
+    async with asyncio.timeout(2):
+        while len(asyncio.all_tasks()) > 1:
+            await asyncio.sleep(0.01)
+
+
 # --- the sound --------------------------------------------------------------------------------------------------------
 
 
@@ -500,7 +508,7 @@ async def test_a_cancelled_close_takes_the_track_back_in_the_background() -> Non
     await asyncio.sleep(0.05)
     closing.cancel()
     await asyncio.gather(closing, return_exceptions=True)
-    await until_no_thread_is_left()
+    await until_nothing_goes_on()
     assert room.track_publications == {}
 
 
@@ -516,7 +524,7 @@ async def test_a_start_that_is_given_up_leaves_no_track(turns: int) -> None:
     await asyncio.gather(starting, return_exceptions=True)
     if not starting.cancelled():
         await output.aclose()
-    await until_no_thread_is_left()
+    await until_nothing_goes_on()
     assert room.track_publications == {}
 
 
