@@ -1,24 +1,82 @@
-"""A room and a session that need no server, and a folder with sounds in it, for players."""
+"""A room and a session that need no server, what is heard of a track, and a folder with sounds in it, for players."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import threading
+import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from livekit import rtc
 from livekit.agents import NOT_GIVEN, AgentSession
-from test_room_output import Tap
 
 from soundscape import RoomOutput
 from soundscape.background_audio import BackgroundAudioPlayer
 from soundscape.outputs.file import write_audio
 
 RATE = 48_000
+
+
+class Tap:
+    """What a track sends, block by block, with the time each came."""
+
+    def __init__(self) -> None:
+        self.blocks: list[npt.NDArray[np.int16]] = []
+        self.times: list[float] = []
+
+    @property
+    def heard(self) -> npt.NDArray[np.int16]:
+        """From the first sound to the last."""
+        samples = np.concatenate(self.blocks)
+        sounding = np.flatnonzero(samples)
+        return samples[sounding[0] : sounding[-1] + 1]
+
+
+@contextlib.asynccontextmanager
+async def tapped(output: RoomOutput) -> AsyncIterator[Tap]:
+    assert output.track is not None
+    stream, tap = rtc.AudioStream.from_track(track=output.track, sample_rate=RATE, num_channels=1), Tap()
+
+    async def read() -> None:
+        async for event in stream:
+            tap.times.append(time.monotonic())
+            tap.blocks.append(np.frombuffer(event.frame.data, np.int16))
+
+    reading = asyncio.create_task(read())
+    await asyncio.sleep(0.1)
+    try:
+        yield tap
+    finally:
+        await asyncio.sleep(0.1)
+        await stream.aclose()
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+
+def output_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "soundscape-output"]
+
+
+async def until_no_thread_is_left() -> None:
+    async with asyncio.timeout(2):
+        while output_threads():
+            await asyncio.sleep(0.01)
+
+
+async def until_nothing_goes_on() -> None:
+    """Neither on the output's thread nor in the background of this loop."""
+    await until_no_thread_is_left()
+    async with asyncio.timeout(2):
+        while len(asyncio.all_tasks()) > 1:
+            await asyncio.sleep(0.01)
 
 
 class Room(rtc.EventEmitter[Any]):
@@ -108,7 +166,10 @@ def constant(name: str, value: float, seconds: float = 1.0) -> None:
     write_audio(Path(f"{name}.wav"), [np.full((round(seconds * RATE), 1), value, np.float32)], RATE)
 
 
+BUSY = ("the background answers late", "there was silence in the background's stead")
+
+
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What was complained of, but for the machine's being busy."""
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    return [message for message in said if not message.startswith("the background answers late")]
+    return [message for message in said if not message.startswith(BUSY)]

@@ -14,8 +14,7 @@ import pytest
 from livekit.agents.voice import background_audio as livekit
 from made_up import steady
 from players import soon
-from rooms import RATE, Session, constant, exact, folder, reaches, started
-from test_room_output import tapped
+from rooms import RATE, Session, constant, exact, folder, reaches, started, tapped
 from test_streams import Made, blocks, ramp
 
 from soundscape.background_audio import AudioConfig, BackgroundAudioPlayer, BuiltinAudioClip, PlayHandle

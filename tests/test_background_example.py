@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from livekit.agents import AgentSession
-from rooms import Room
-from test_room_output import output_threads, tapped
+from rooms import Room, output_threads, tapped
 
 from soundscape import RoomOutput
 from soundscape.demo.scripted import Completion, PacedVoice, ScriptedLLM, ScriptedTTS, ToolCall

@@ -16,8 +16,20 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from livekit import rtc
-from rooms import Room, Session, constant, exact, folder, reaches, started, warnings
-from test_room_output import output_threads, tapped, until_no_thread_is_left, until_nothing_goes_on
+from rooms import (
+    Room,
+    Session,
+    constant,
+    exact,
+    folder,
+    output_threads,
+    reaches,
+    started,
+    tapped,
+    until_no_thread_is_left,
+    until_nothing_goes_on,
+    warnings,
+)
 from test_streams import Made, blocks, ramp
 
 from soundscape import OutputError, RoomOutput, UsageError

@@ -21,8 +21,8 @@ from hypothesis import given
 from livekit.agents import AgentSession
 from livekit.agents.voice.background_audio import AudioConfig, BuiltinAudioClip
 from made_up import NUMBERS, Case, choose, examples, made, noise, steady
+from rooms import tapped
 from test_answering import listens
-from test_room_output import tapped
 
 from soundscape import (
     DecodeError,

@@ -6,7 +6,6 @@ What is said of a room itself is tried on a stand-in that answers late, never, o
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import subprocess
@@ -14,7 +13,6 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -22,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from livekit import rtc
+from rooms import output_threads, tapped, until_no_thread_is_left, until_nothing_goes_on, warnings
 from sources import OneWay
 
 from soundscape.clip import Clip
@@ -66,60 +65,6 @@ class Ramp(OneWay):
 
 def ramp(frames: int) -> npt.NDArray[np.int64]:
     return np.arange(frames) % PERIOD + 1
-
-
-class Tap:
-    """What a track sends, block by block, with the time each came."""
-
-    def __init__(self) -> None:
-        self.blocks: list[npt.NDArray[np.int16]] = []
-        self.times: list[float] = []
-
-    @property
-    def heard(self) -> npt.NDArray[np.int16]:
-        """From the first sound to the last."""
-        samples = np.concatenate(self.blocks)
-        sounding = np.flatnonzero(samples)
-        return samples[sounding[0] : sounding[-1] + 1]
-
-
-@contextlib.asynccontextmanager
-async def tapped(output: RoomOutput) -> AsyncIterator[Tap]:
-    assert output.track is not None
-    stream, tap = rtc.AudioStream.from_track(track=output.track, sample_rate=RATE, num_channels=1), Tap()
-
-    async def read() -> None:
-        async for event in stream:
-            tap.times.append(time.monotonic())
-            tap.blocks.append(np.frombuffer(event.frame.data, np.int16))
-
-    reading = asyncio.create_task(read())
-    await asyncio.sleep(0.1)
-    try:
-        yield tap
-    finally:
-        await asyncio.sleep(0.1)
-        await stream.aclose()
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
-
-
-def output_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "soundscape-output"]
-
-
-async def until_no_thread_is_left() -> None:
-    async with asyncio.timeout(2):
-        while output_threads():
-            await asyncio.sleep(0.01)
-
-
-async def until_nothing_goes_on() -> None:
-    """Neither on the output's thread nor in the background of this loop."""
-    await until_no_thread_is_left()
-    async with asyncio.timeout(2):
-        while len(asyncio.all_tasks()) > 1:
-            await asyncio.sleep(0.01)
 
 
 # --- the sound --------------------------------------------------------------------------------------------------------
@@ -195,7 +140,8 @@ async def test_a_failing_render_is_silence_for_its_blocks_and_said_once(caplog: 
     heard = tap.heard
     assert np.array_equal(heard[heard != 0], ramp(90_000)[-np.count_nonzero(heard) :])
     assert np.count_nonzero(heard == 0) > 4_800
-    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert len(warnings(caplog)) == 1
+    assert [record.levelno for record in caplog.records if record.levelno > logging.WARNING] == [logging.ERROR]
     assert output.stats.render_failures > 1
 
 
@@ -226,7 +172,7 @@ async def test_a_failed_capture_is_tried_again_and_nothing_is_lost(caplog: pytes
     heard = tap.heard
     assert np.array_equal(heard[heard != 0], ramp(60_000))
     assert output.stats.failures == 4
-    assert [record.getMessage().split(";")[0] for record in caplog.records] == [
+    assert [message.split(";")[0] for message in warnings(caplog)] == [
         "the room does not take the background",
         "the room takes the background again",
     ]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pytest
 from livekit import rtc
 from livekit.agents import AgentSession
-from test_room_output import tapped
+from rooms import tapped
 
 from soundscape import MemoryOutput, RoomOutput, Scene, Soundscape, UsageError
 from soundscape.background_audio import AudioConfig
