@@ -17,6 +17,8 @@ from soundscape.engine import Engine, Fact, Moment
 from soundscape.exceptions import UsageError
 from soundscape.loader import Scene
 
+pytestmark = pytest.mark.long
+
 
 class Listener:
     """Hears an engine through a queue that is filled ahead."""

@@ -22,6 +22,8 @@ from soundscape.engine import Engine, Fact, Moment
 from soundscape.loader import Scene
 from soundscape.outputs.file import write_audio
 
+pytestmark = pytest.mark.long
+
 __all__ = ["folder"]  # the fixture
 
 

@@ -36,6 +36,8 @@ from soundscape import OutputError, RoomOutput, UsageError
 from soundscape.background_audio import AudioConfig, BackgroundAudioPlayer, PlayHandle
 from soundscape.outputs.room import NativeQueue
 
+pytestmark = pytest.mark.long
+
 __all__ = ["folder"]  # the fixture
 
 

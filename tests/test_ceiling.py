@@ -23,6 +23,8 @@ import soundscape.ceiling as ceiling_module
 from soundscape.ceiling import CEILING_DBTP, Ceiling, Tail
 from soundscape.outputs import to_int16
 
+pytestmark = pytest.mark.long
+
 Sound = npt.NDArray[np.float32]
 
 RATE = 48_000

@@ -49,6 +49,8 @@ from soundscape.exceptions import UsageError
 from soundscape.loader import Scene
 from soundscape.scene.tables import Pool
 
+pytestmark = pytest.mark.long
+
 STATES = (*AGENT, "tool", "away", "on_hold", "dancing", "none")
 
 

@@ -41,6 +41,8 @@ from soundscape.library import SceneClips
 from soundscape.outputs import Source
 from soundscape.outputs.file import write_audio
 
+pytestmark = pytest.mark.long
+
 QUARTER, HALF, THREE_QUARTERS = 0.38268343236508984, 0.7071067811865476, 0.9238795325112867
 """sin(pi u / 2) at u = 1/4, 1/2 and 3/4: the gains of a fade of four frames from nothing."""
 

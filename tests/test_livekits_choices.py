@@ -37,6 +37,8 @@ from players import (
 
 from soundscape.exceptions import DecodeError, OutputError
 
+pytestmark = pytest.mark.long
+
 LATE = 0.8
 """Seconds after which also LiveKit's has answered."""
 

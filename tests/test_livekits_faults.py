@@ -45,6 +45,8 @@ from soundscape.exceptions import DecodeError, UsageError
 from soundscape.library import load
 from soundscape.outputs.file import write_audio
 
+pytestmark = pytest.mark.long
+
 ANSWER_SECONDS = 0.3
 """As measured LiveKit's takes 0.61 and more, ours 0.025; the rest is for a busy machine."""
 

@@ -30,6 +30,8 @@ from soundscape.library import SceneClips, count_loads, load
 from soundscape.outputs.file import write_audio
 from soundscape.plugin.metrics import Report
 
+pytestmark = pytest.mark.long
+
 TIMING = Timing(pause=0.2, caller=0.1, tool=0.4, voice=0.02, tail=0.3)
 TURNS = (
     Turn(

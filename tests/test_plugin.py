@@ -23,6 +23,8 @@ from soundscape.demo.scripted import Completion, PacedVoice, ToolCall
 from soundscape.outputs import Source
 from soundscape.testing import Take
 
+pytestmark = pytest.mark.long
+
 TIMING = Timing(pause=0.3, caller=0.1, tool=1.3, voice=0.02, tail=0.4)
 TURNS = (
     Turn("Hello.", (Completion("Good day.", think=0.4),)),

@@ -21,6 +21,8 @@ from soundscape.loader import Scene
 from soundscape.outputs import SafeSource, Stats, to_int16
 from soundscape.outputs.pump import Pump
 
+pytestmark = pytest.mark.long
+
 RATE = 8_000
 FRAMES = RATE // 100
 BED = "[base]\nsource = 'bed'\n[states.thinking]\nsource = 'typing'\n[defaults]\ncrossfade = 0.1\n"

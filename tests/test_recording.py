@@ -32,6 +32,8 @@ from soundscape.outputs.file import write_audio
 from soundscape.recording import Recorder, RecorderRun, RecordingFile, read_recording
 from soundscape.testing import replay
 
+pytestmark = pytest.mark.long
+
 SCENE = """
 name = "tones"
 

@@ -30,6 +30,8 @@ from soundscape.loader import Scene
 from soundscape.outputs import to_int16
 from soundscape.outputs.room import NativeQueue, RoomOutput
 
+pytestmark = pytest.mark.long
+
 RATE = 48_000
 PERIOD = 480 * 68  # in blocks of the native source, so that a value tells its place in the block
 

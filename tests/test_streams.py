@@ -23,6 +23,8 @@ from soundscape.clip import Clip
 from soundscape.engine import Engine, Fact, Moment, Piece
 from soundscape.plugin.streams import AHEAD
 
+pytestmark = pytest.mark.long
+
 QUARTER, HALF = 0.38268343236508984, 0.7071067811865476
 """sin(pi u / 2) at u = 1/4 and 1/2."""
 
