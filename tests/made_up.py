@@ -30,7 +30,7 @@ FREE = int(os.environ.get("GUARANTEES", "0"))
 """`GUARANTEES=5000 pytest tests/test_guarantees.py` tries so many other examples of each, new ones every time."""
 
 
-def examples(count: int = 200) -> settings:
+def examples(count: int = 100) -> settings:
     """How a guarantee is run: with so many examples, the same ones every time."""
     return settings(
         max_examples=FREE or count,

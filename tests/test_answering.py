@@ -90,7 +90,7 @@ def listens(case: Case, engine: Engine, fresh: Engine, rng: Random) -> None:
     assert engine.facts == fresh.facts
 
 
-@examples(300)
+@examples(150)
 @given(number=NUMBERS)
 def test_what_is_heard_is_what_the_facts_make_of_the_scene(number: int) -> None:
     case = made(number)

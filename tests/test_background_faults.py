@@ -91,15 +91,15 @@ async def one_race(chance: random.Random) -> list[PlayHandle]:
 
 
 async def test_playing_may_race_the_close_and_the_close_the_start(folder: Path) -> None:
-    """A thousand times, at random; LiveKit's player leaves a task behind and a handle that is never done."""
+    """Five hundred times, at random; LiveKit's player leaves a task behind and a handle that is never done."""
     await one_race(random.Random(1))
     await until_no_thread_is_left()
     tasks, opened, count = asyncio.all_tasks(), descriptors(), 0
-    for batch in range(40):
+    for batch in range(20):
         for handles in await asyncio.gather(*(one_race(random.Random(f"{batch} {n}")) for n in range(25))):
             assert all(handle.done() for handle in handles)
             count += len(handles)
-    assert count > 500
+    assert count > 250
     assert asyncio.all_tasks() == tasks
     await until_no_thread_is_left()
     assert descriptors() <= opened

@@ -19,6 +19,8 @@ from sound_card import RATE, SoundCard, Terminal, level, needs_sound_card, sound
 
 from soundscape.outputs.file import write_audio
 
+pytestmark = pytest.mark.long
+
 AGENT = """
 import asyncio
 

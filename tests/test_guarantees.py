@@ -123,7 +123,7 @@ def frame_by_frame(case: Case, engine: Engine) -> Iterator[tuple[int, Reading, D
         yield frame, reading, dips
 
 
-@examples(300)
+@examples(150)
 @given(case=cases(rates=[100], long=True))
 def test_2_every_gain_follows_the_law_from_one_entry_of_the_log_to_the_next(case: Case) -> None:
     """The gain an entry starts from is the one that was reached: nothing steps but at a clip's own ends."""
@@ -152,7 +152,7 @@ def test_2_what_is_rendered_has_the_gains_that_are_told(case: Case) -> None:
     np.testing.assert_allclose(sound, told, rtol=2e-6, atol=2e-6)  # single precision
 
 
-@examples(300)
+@examples(150)
 @given(case=cases(long=True))
 def test_2_nothing_steps_or_is_cut_off_while_it_is_heard(case: Case) -> None:
     """What the mixer is told changes no gain there and then, that of a pick which goes included; what it is told to
@@ -235,7 +235,7 @@ def test_4_a_fact_that_is_said_again_changes_nothing(case: Case, at: list[float]
     assert again.log == once.log
 
 
-@examples(400)
+@examples(200)
 @given(number=NUMBERS)
 def test_4_a_flap_that_settles_away_leaves_nothing_but_settle_and_cancel(number: int) -> None:
     """However many states it leads through. What was to start meanwhile starts when the state returns."""
@@ -271,7 +271,7 @@ def test_4_a_flap_that_settles_away_leaves_nothing_but_settle_and_cancel(number:
         assert flapped.tobytes() == sound.tobytes()
 
 
-@examples(400)
+@examples(200)
 @given(case=cases())
 def test_4_every_change_settles_as_long_as_its_rule_says_or_is_cancelled(case: Case) -> None:
     """By a second reading of which state the facts come to and which rule applies."""
@@ -376,7 +376,7 @@ def at_rest(case: Case) -> dict[str, float]:
     return {bus: max(gain, 10 ** (-24 / 20)) for bus, gain in found.items()}
 
 
-@examples(500)
+@examples(250)
 @given(case=cases(silence=False, close=False, long=True))
 def test_6_in_the_end_what_is_wanted_sounds_at_its_level_and_nothing_else_does(case: Case) -> None:
     """Whatever went before. Ones again: two picks that cross are never less than one of them alone."""
@@ -605,7 +605,7 @@ def goes_back(case: Case, clips: Mapping[str, Clip], rng: Random, frames: int) -
     assert engine.finished == reference.engine.finished
 
 
-@examples(300)
+@examples(150)
 @given(number=NUMBERS)
 def test_8_going_back_and_rendering_again_gives_the_same_frames_log_and_facts(number: int) -> None:
     """To any frame, as often as you like; with other facts from there on, what they had led to from the beginning."""
@@ -725,7 +725,7 @@ def drawn(pool: Pool, seed: int, count: int, key: str = "k", *, then: int = 0) -
     return [None if pick is None else int(pick.entry.source) for pick in picks]
 
 
-@examples(300)
+@examples(150)
 @given(number=NUMBERS)
 def test_9_picks_fit_their_probabilities_after_whatever_was_picked_before(number: int) -> None:
     """Any pool in any mode: what is next is compared apart for each that is avoided and each that is in the bag."""
@@ -746,7 +746,7 @@ def test_9_picks_fit_their_probabilities_after_whatever_was_picked_before(number
         assert sum(value for value, _ in found) <= unlikely(freedom)
 
 
-@examples(300)
+@examples(150)
 @given(number=NUMBERS)
 def test_9_no_pick_comes_again_inside_avoid_repeat_and_each_bag_holds_all(number: int) -> None:
     """Silence is no pick, the seam of two bags no exception."""
@@ -790,7 +790,7 @@ def stationary(drawing: Drawing) -> tuple[list[int | None], np.ndarray, np.ndarr
     return picks, np.array(totals), np.array(variances)
 
 
-@examples(200)
+@examples()
 @given(number=NUMBERS)
 def test_9_under_avoid_repeat_the_shares_are_those_of_the_markov_chain(number: int) -> None:
     """With every place it has been in left out of account: what the author hears in the long run."""

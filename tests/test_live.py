@@ -592,7 +592,7 @@ volume = {volume}
 """
 
 
-@examples(60)
+@examples(30)
 @given(number=NUMBERS)
 def test_nothing_steps(number: int) -> None:
     """Whatever is asked for whenever: every gain follows the law, whose steepest is pi / 2 in the time of a fade."""
@@ -657,7 +657,7 @@ def live(case: Case, rng: Random) -> Case:
     return Case(case.text, tuple(facts), case.sounds, case.rate, case.seed)
 
 
-@examples(300)
+@examples(150)
 @given(number=NUMBERS)
 def test_what_is_heard_is_what_the_facts_make_of_it_whatever_was_taken_back(number: int) -> None:
     rng = Random(number)

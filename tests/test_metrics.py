@@ -265,8 +265,9 @@ async def test_what_plays_nothing_is_told_as_well(
     output = RoomOutput(None)
     background = Soundscape(scene("failing", folder), output=output).attach(AgentSession())
     await asyncio.sleep(0.1)
-    monkeypatch.setattr(background.engine, "render", lambda _: 1 // 0)
-    await asyncio.sleep(0.8)  # what it has ahead is 0.6 s
+    with monkeypatch.context() as broken:
+        broken.setattr(background.engine, "render", lambda _: 1 // 0)
+        await asyncio.sleep(0.8)  # what it has ahead is 0.6 s
     await background.aclose()
     failures = Collected(reader, "failing").number("render.failures")
     assert failures == background.stats.render_failures > 0

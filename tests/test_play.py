@@ -17,6 +17,8 @@ from sound_card import RATE, SoundCard, Terminal, level, needs_sound_card, sound
 
 from soundscape.outputs.file import write_audio
 
+pytestmark = pytest.mark.long
+
 HERTZ = {"bed": 400.0, "think": 1_000.0, "look": 1_700.0, "hold": 2_300.0, "away": 2_900.0}
 SCENE = """
 [defaults]

@@ -139,7 +139,7 @@ def test_whatever_keeps_it_from_its_work_for_moments_leaves_no_gap_and_costs_no_
     assert sent == rendered
 
 
-@examples(60)
+@examples(30)
 @given(number=NUMBERS)
 def test_stalls_and_refusals_leave_silence_only_where_it_is_counted_and_lose_nothing(number: int) -> None:
     """The thread stands still, captures and clears fail, the source does not go back, a capture blocks."""

@@ -444,7 +444,7 @@ RATE = 8_000
 HEAD = '{"soundscape": 1, "scene": "tones", "seed": 7, "sample_rate": 48000}\n'
 
 
-@examples(100)
+@examples(50)
 @given(st.integers(0, 2**32 - 1))
 def test_what_is_written_is_what_was_taken_however_often_the_engine_goes_back(number: int) -> None:
     """At every look, whatever came in between: facts now and ahead, and frames gone back to before and after them."""

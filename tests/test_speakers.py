@@ -16,7 +16,7 @@ from sound_card import RATE, SoundCard, level, needs_sound_card, sound_card, wai
 from soundscape.outputs.file import write_audio
 from soundscape.testing import replay
 
-pytestmark = needs_sound_card
+pytestmark = [needs_sound_card, pytest.mark.long]
 
 HERTZ = {"bed": 400.0, "think": 1_000.0, "speak": 1_700.0}
 SCENE = """
