@@ -84,7 +84,7 @@ async def test_a_stop_in_a_fade_in_only_gets_quieter(folder: Path) -> None:
     player = BackgroundAudioPlayer()
     output = await started(player)
     async with tapped(output) as tap:
-        handle = player.play(AudioConfig("quarter.wav", fade_in=0.6, fade_out=0.3))
+        handle = player.play(AudioConfig("quarter.wav", fade_in=2.0, fade_out=0.3))
         await asyncio.sleep(0.2)
         handle.stop()
         handle.stop()
@@ -236,9 +236,9 @@ async def test_a_thinking_iterator_goes_on_at_the_next_thought_where_it_was(fold
         heard = np.concatenate(tap.blocks)
         sounding = np.flatnonzero(heard)
         pause_at = int(np.argmax(np.diff(sounding)))
-        last, again = heard[sounding[pause_at] - 480], heard[sounding[pause_at + 1] + 480]
+        last, again = heard[sounding[pause_at] - 480], heard[sounding[pause_at + 1] :][:4_800]
         assert heard[sounding[0]] == 1
-        assert again > last  # what was asked for ahead, and not heard, is gone
+        assert again.max() > last  # what was asked for ahead, and not heard, is gone
         assert not made.closed
         await player.aclose()
         assert made.closed

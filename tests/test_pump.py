@@ -317,6 +317,27 @@ def test_nothing_is_cleared_while_others_have_the_interpreters_lock() -> None:
     assert call.stats.fallbacks == 1
 
 
+@pytest.mark.parametrize("apart", [0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0])
+def test_while_it_answers_late_a_sound_in_silence_is_heard_all_the_same(apart: float) -> None:
+    """Whenever it comes: what the queue holds is the silence before it, and what is known of that is over."""
+
+    async def test(call: Call) -> None:
+        await asyncio.sleep(1)
+        call.loop.clock.held = lambda: 0.004
+        for _ in range(3):
+            call.say(Fact("agent", "thinking"))
+            await asyncio.sleep(1)
+            sent = call.queue.sent[-1].samples
+            assert sent is not None
+            assert sent.any()
+            call.say(Fact("agent", "listening"))
+            await asyncio.sleep(apart)
+        call.loop.clock.held = lambda: 0.0
+        await call.close()
+
+    assert play(test, SILENCE).stats.fallbacks >= 1
+
+
 def test_what_was_held_up_once_is_tried_again_a_tick_further_on() -> None:
     async def test(call: Call) -> None:
         await asyncio.sleep(1)

@@ -79,6 +79,7 @@ class Pump:
         self._waking: asyncio.Future[None] | None = None
         self._deep = True
         self._idle = False
+        self._owing = False  # whether a change is to come with what is rendered next
         self._takes = _QUICK  # how long an answer takes to render
         self._again_at, self._again = 0.0, _TRY_AGAIN[0]
         self._loop = asyncio.get_running_loop()
@@ -175,14 +176,14 @@ class Pump:
     async def _top_up(self) -> None:
         if not self._ticks.known:
             await self._watch.find()
-        elif self._source.silent_until - self._feed.pushed >= _IDLE * self._rate:
+        elif not self._owing and self._source.silent_until - self._feed.pushed >= _IDLE * self._rate:
             self._idle = True
         elif self._deep and self._watch.due:
             await self._watch.look()
         elif not self._deep and not self._watch.busy and self._loop.time() >= self._again_at:
             await self._try_again()
         elif (frames := self._wanted - self._feed.queued) > 0:
-            began = self._loop.time()
+            began, self._owing = self._loop.time(), False
             await self._feed.push(frames)
             self._watch.late(self._loop.time() - began)
 
@@ -204,7 +205,7 @@ class Pump:
         if self._idle:
             self._oversleep()
         elif not self._deep or self._watch.busy:
-            self._answered(told, self._ends())
+            self._owe(told)
             if self._deep:
                 self._fall_back("the process is too busy")
             return
@@ -229,7 +230,7 @@ class Pump:
             self._feed.pushed = self._ticks.gone(self._ticks.number(self._loop.time()))
             self._ticks.known = False
         self._go(self._feed.pushed)
-        self._answered(told, self._ends())
+        self._owe(told)
         self._fall_back("the process is too busy")
 
     def _next(self, ready: float) -> int:
@@ -282,9 +283,11 @@ class Pump:
             gc.disable()
             self._loop.call_soon(gc.enable)
 
-    def _ends(self) -> float:
-        """When what the queue holds has gone, and what is rendered next goes."""
-        return self._ticks.time(self._ticks.after(self._feed.pushed) + 1)
+    def _owe(self, told: float | None) -> None:
+        """A change comes with what is rendered next, as soon as what the queue holds has gone. Until then what the
+        source knows of silence may be over."""
+        self._owing = True
+        self._answered(told, self._ticks.time(self._ticks.after(self._feed.pushed) + 1))
 
     def _answered(self, told: float | None, heard: float) -> None:
         """A change is heard from a time on."""
