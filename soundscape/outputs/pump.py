@@ -267,7 +267,7 @@ class Pump:
             return False
         if not self._feed.clear(frame):
             return False
-        self._idle = False
+        self._idle = self._owing = False
         if now - tick > LOOK_TO:
             self._watch.doubt(agreed=1)
         if self._deep:
